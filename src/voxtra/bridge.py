@@ -1,0 +1,153 @@
+"""Conversations: calls that hear each other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from voxtra.exceptions import CallEnded, NotFound, VoxtraError
+from voxtra.ids import own_id
+from voxtra.model import RecordingTarget
+from voxtra.recorder import Recorder
+from voxtra.recording_verbs import RecordingVerbs
+from voxtra.telephony.base import BaseTelephonyAdapter
+
+if TYPE_CHECKING:
+    from voxtra.session import CallSession
+
+__all__ = ["Bridge"]
+
+log = logging.getLogger(__name__)
+
+
+class Bridge(RecordingVerbs):
+    """A conversation of two or more calls; it is over when fewer than two are left.
+
+    Its end is always: stop the recording, wait until its file is finished, then destroy. Asterisk
+    says nothing about the end of a recording whose bridge was destroyed under it.
+    """
+
+    _default_target = RecordingTarget.BRIDGE
+
+    def __init__(
+        self, adapter: BaseTelephonyAdapter, recorder: Recorder | None, owner_id: str
+    ) -> None:
+        self.id = own_id("bridge")
+        self._adapter = adapter
+        self._recorder = recorder
+        self._owner_id = owner_id
+        self._members: dict[str, CallSession] = {}
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._closing: asyncio.Task[None] | None = None
+
+    def __str__(self) -> str:
+        return self.id
+
+    @property
+    def members(self) -> tuple[CallSession, ...]:
+        """The calls in the conversation."""
+        return tuple(self._members.values())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the conversation has ended, or is ending."""
+        return self._closing is not None
+
+    async def open(self, *sessions: CallSession) -> None:
+        """Make the bridge and put the calls in. Raises `CallEnded` for one that is gone; the others
+        are free then.
+        """
+        await self._adapter.create_bridge(self.id)
+        try:
+            for session in sessions:
+                await self.add(session)
+        except BaseException:
+            await asyncio.shield(self.close())
+            raise
+
+    async def add(self, session: CallSession) -> None:
+        """Put a call in; it leaves the conversation it was in."""
+        if session.bridge is not None and session.bridge is not self:
+            await session.bridge.remove(session)
+        await self._adapter.bridge_add(self.id, session.id)
+        if session.state.is_final or self.is_over:
+            raise CallEnded(
+                session.id, session.end_reason or "the other side left the conversation"
+            )
+        self._members[session.id] = session
+        session.joined(self)
+
+    async def remove(self, session: CallSession) -> None:
+        """Take a call out; it goes on by itself."""
+        if self._members.pop(session.id, None) is None:
+            return
+        await self._let_go(session)
+        self._end_if_alone()
+
+    def replace(self, old: CallSession, new: CallSession) -> None:
+        """A call has taken another's place on the PBX (a phone transferred it)."""
+        if self._members.pop(old.id, None) is not None:
+            old.parted(self)
+            self._members[new.id] = new
+            new.joined(self)
+
+    def member_ended(self, session: CallSession) -> None:
+        """A member hung up."""
+        if self._members.pop(session.id, None) is not None:
+            session.parted(self)
+            self._end_if_alone()
+
+    async def wait(self) -> None:
+        """Return when the conversation is over."""
+        await asyncio.shield(self._over)
+
+    async def close(self) -> None:
+        """End the conversation: finish its recording, let the calls go and destroy the bridge."""
+        self._begin_to_close()
+        await self.wait()
+
+    def _end_if_alone(self) -> None:
+        if len(self._members) < 2:
+            self._begin_to_close()
+
+    def _begin_to_close(self) -> None:
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+
+    async def _close(self) -> None:
+        try:
+            if self._recorder is not None:
+                await self.record_stop()
+        except VoxtraError as error:
+            log.warning("bridge %s: its recording could not be stopped: %s", self.id, error)
+        try:
+            for session in self.members:
+                del self._members[session.id]
+                await self._let_go(session)
+            await self._adapter.destroy_bridge(self.id)
+        except (VoxtraError, TimeoutError) as error:
+            log.warning("bridge %s could not be destroyed: %s", self.id, error)
+        finally:
+            self._over.set_result(None)
+
+    async def _let_go(self, session: CallSession) -> None:
+        """Take a call out of the bridge; hang up one that nobody else has a purpose for."""
+        if session.parted(self):
+            await session.hangup()
+        else:
+            await self._adapter.bridge_remove(self.id, session.id)
+
+    def _recorder_or_raise(self) -> Recorder:
+        if self._recorder is None:
+            raise RuntimeError("No recorder: a bridge is recorded inside a running VoxtraApp")
+        return self._recorder
+
+    def _target(self, target: RecordingTarget) -> tuple[str, str]:
+        if target is not RecordingTarget.BRIDGE:
+            raise ValueError(
+                f'target: a bridge is recorded as a whole; use target="bridge", not "{target}"'
+            )
+        if self.is_over:
+            raise NotFound(404, "POST", f"/bridges/{self.id}/record", "the conversation is over")
+        return self._owner_id, self.id

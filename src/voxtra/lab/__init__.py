@@ -1,0 +1,1 @@
+"""A disposable real Asterisk for development, demo and tests."""

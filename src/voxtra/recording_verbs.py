@@ -1,0 +1,115 @@
+"""The recording verbs that a call and a bridge share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from voxtra.exceptions import RecordingError
+from voxtra.model import Layout, Recording, RecordingTarget
+from voxtra.recorder import Recorder, RecordOptions
+from voxtra.recording import RecordingSink
+
+__all__ = ["RecordingVerbs"]
+
+
+class RecordingVerbs(ABC):
+    """Start, stop and change the recording of one call or bridge; one is active at a time."""
+
+    __slots__ = ()
+
+    id: str
+    _default_target: RecordingTarget
+
+    @abstractmethod
+    def _recorder_or_raise(self) -> Recorder:
+        """Return the recorder, or raise `RuntimeError` that says what to configure."""
+
+    @abstractmethod
+    def _target(self, target: RecordingTarget) -> tuple[str, str]:
+        """Return the id of the call that a recording of this target belongs to, and of what is
+        recorded.
+        """
+
+    @property
+    def recording(self) -> Recording | None:
+        """The recording that is active now, as it stands."""
+        return self._recorder_or_raise().active(self.id)
+
+    async def record_start(
+        self,
+        name: str = "",
+        fmt: str = "wav",
+        *,
+        sink: RecordingSink | None = None,
+        layout: Layout | str = "",
+        target: RecordingTarget | str = "",
+        max_duration: int = 0,
+        max_silence: int = 0,
+        terminate_on: str = "none",
+    ) -> str:
+        """Record; return the recording's name when the PBX has really begun.
+
+        `name` becomes the file's name below the recording folder (slashes make sub-folders);
+        without one it is a unique id. `layout` is "mono" (both directions mixed, the default) or
+        "stereo" (caller left, what the caller hears right; wav and wav16). `target` is "snoop"
+        (both directions of this call; goes on through prompts, bridges, hold and transfers),
+        "channel" (the caller's voice alone) or "bridge" (the conversation this call is in).
+        `max_duration` (24 h at most, the default) and `max_silence` (0: no limit) are whole
+        seconds; `terminate_on` ends it by a key: "#", "*" or "any". `sink` is told instead of the
+        app's.
+
+        Raises `RecordingActive`, `InvalidRecordingName`, `CallEnded`, `RecordingFailed`, and
+        `ValueError` or `ConfigurationError` for a wrong option, before anything reaches the PBX.
+        """
+        recorder = self._recorder_or_raise()
+        options = RecordOptions(
+            name=name,
+            fmt=fmt,
+            layout=layout or recorder.default_layout,
+            target=target or self._default_target,
+            max_duration=max_duration,
+            max_silence=max_silence,
+            terminate_on=terminate_on,
+        )
+        call_id, target_id = self._target(options.checked_target)
+        recording = await recorder.start(
+            options, holder_id=self.id, call_id=call_id, target_id=target_id, sink=sink
+        )
+        return recording.name
+
+    async def record_stop(self) -> str | None:
+        """Stop; return the recording's name when the PBX has finished the file, None when nothing
+        is recorded.
+        """
+        recorder = self._recorder_or_raise()
+        active = recorder.active(self.id)
+        if active is None:
+            return None
+        stopped = await recorder.stop(active.id)
+        return stopped.name if stopped else None
+
+    async def record_pause(self) -> None:
+        """Pause: what is said until `record_resume` is cut out of the file."""
+        await self._recorder_or_raise().pause(self._active_id(), on=True)
+
+    async def record_resume(self) -> None:
+        """End a pause."""
+        await self._recorder_or_raise().pause(self._active_id(), on=False)
+
+    async def record_mute(self) -> None:
+        """Mute: what is said until `record_unmute` is silence in the file, so that times stay true."""
+        await self._recorder_or_raise().mute(self._active_id(), on=True)
+
+    async def record_unmute(self) -> None:
+        """End muting."""
+        await self._recorder_or_raise().mute(self._active_id(), on=False)
+
+    async def record_cancel(self) -> None:
+        """Stop and discard: no file is kept and no sink is called."""
+        await self._recorder_or_raise().cancel(self._active_id())
+
+    def _active_id(self) -> str:
+        active = self._recorder_or_raise().active(self.id)
+        if active is None:
+            raise RecordingError(f"nothing is recorded on {self.id}; call record_start() first")
+        return active.id

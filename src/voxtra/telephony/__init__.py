@@ -1,0 +1,1 @@
+"""The seam between Voxtra and a PBX: one abstract adapter, one for Asterisk."""
