@@ -13,26 +13,24 @@ import signal
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
+from typing import Any, Final, Self, TypeVar, overload
 
+from voxtra.ari import ARIClient
 from voxtra.catalog import RecordingStore
-from voxtra.events import EventType, VoxtraEvent
-from voxtra.exceptions import CallEnded, ConfigurationError, DialFailed, VoxtraError
-from voxtra.ids import own_id
-from voxtra.model import CallDirection, Disposition, Layout
+from voxtra.config import VoxtraConfig
+from voxtra.events import VoxtraEvent
+from voxtra.exceptions import ConfigurationError
+from voxtra.handlers import load_handler
+from voxtra.model import Layout
 from voxtra.recorder import Recorder
 from voxtra.recording import RecordingSink
 from voxtra.registry import registry
-from voxtra.router import CallInfo, Handler, Router
+from voxtra.router import Router
 from voxtra.session import CallSession
 from voxtra.spool import DEFAULT_FOLDER, Spool
-from voxtra.telephony.base import BaseTelephonyAdapter, Gap
-from voxtra.telephony.causes import disposition_of
-
-if TYPE_CHECKING:
-    from voxtra.ari import ARIClient
-    from voxtra.config import VoxtraConfig
-    from voxtra.webhooks import BackendWebhook
+from voxtra.switchboard import Switchboard
+from voxtra.telephony.base import BaseTelephonyAdapter
+from voxtra.webhooks import BackendWebhook
 
 __all__ = ["VoxtraApp"]
 
@@ -44,8 +42,8 @@ H = TypeVar("H", bound=Callable[..., Any])
 GRACE: Final = 10.0
 """Seconds that `stop()` gives to calls, recordings and sinks together."""
 
-HOOK_DEADLINE: Final = 10.0
-"""Seconds for each shutdown hook."""
+STEP_DEADLINE: Final = 10.0
+"""Seconds for each step of the shutdown besides calls and recordings; a hook is a step."""
 
 
 class VoxtraApp:
@@ -101,16 +99,12 @@ class VoxtraApp:
         self._grace = shutdown_grace
         self._startup: list[Hook] = []
         self._shutdown: list[Hook] = []
-        self._sessions: dict[str, CallSession] = {}
         self._recorder: Recorder | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._backlog: list[VoxtraEvent] | None = None
+        self._calls: Switchboard | None = None
         self._connected = False
         self._running = False
         self._stop: asyncio.Event | None = None
         self._stopped: asyncio.Event | None = None
-        self.unrouted_calls = 0
-        """How many calls were rejected because no handler wanted them."""
 
     # -- other ways to build one
 
@@ -143,8 +137,6 @@ class VoxtraApp:
 
         `options` go to the constructor; AI providers are passed there. Raises `ConfigurationError`.
         """
-        from voxtra.webhooks import BackendWebhook
-
         provider: Any = registry.resolve_telephony(config.telephony.provider)
         adapter = provider.from_config(
             config.telephony, reconnect_interval=config.reconnect_interval
@@ -164,7 +156,7 @@ class VoxtraApp:
             **options,
         )
         for index, route in enumerate(config.routes):
-            handler = _import_handler(route.handler, f"routes[{index}].handler")
+            handler = load_handler(route.handler, f"routes[{index}].handler")
             app.route(
                 extension=route.extension,
                 number=route.number,
@@ -176,8 +168,6 @@ class VoxtraApp:
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> Self:
         """Build an app from a YAML file: `from_config(VoxtraConfig.from_yaml(path))`."""
-        from voxtra.config import VoxtraConfig
-
         return cls.from_config(VoxtraConfig.from_yaml(path))
 
     # -- decorators
@@ -264,8 +254,8 @@ class VoxtraApp:
 
     @property
     def ari(self) -> ARIClient:
-        """The ARI client. Raises `RuntimeError` when not connected, or when the adapter has none."""
-        self._require_connection()
+        """The ARI client. Raises `RuntimeError` when not connected, or where there is none."""
+        self._require_calls()
         client: ARIClient | None = getattr(self.telephony, "ari", None)
         if client is None:
             raise RuntimeError(
@@ -281,11 +271,16 @@ class VoxtraApp:
     @property
     def active_sessions(self) -> dict[str, CallSession]:
         """The calls that are up now, by id: a copy."""
-        return dict(self._sessions)
+        return dict(self._calls.sessions) if self._calls else {}
 
     def get_session(self, session_id: str) -> CallSession | None:
         """Return a call that is up now."""
-        return self._sessions.get(session_id)
+        return self._calls.sessions.get(session_id) if self._calls else None
+
+    @property
+    def unrouted_calls(self) -> int:
+        """How many calls of this run were rejected because no handler wanted them."""
+        return self._calls.unrouted if self._calls else 0
 
     # -- life
 
@@ -308,11 +303,19 @@ class VoxtraApp:
         if self.debug:
             logging.getLogger("voxtra").setLevel(logging.DEBUG)
         self._stop, self._stopped = asyncio.Event(), asyncio.Event()
-        self._backlog = []
         stop = asyncio.create_task(self._stop.wait())
         try:
-            self._recorder = self._build_recorder()
-            self.telephony.listen(self._on_event, self._on_gap)
+            self._recorder = Recorder(
+                self.telephony,
+                self._spool,
+                self._publish,
+                default_sink=self._recording_sink,
+                default_layout=self._recording_layout,
+                default_max_duration=self._recording_max_duration,
+                store=self._recording_store,
+            )
+            self._calls = Switchboard(self.telephony, self._router, self._recorder, self._publish)
+            self.telephony.listen(self._calls.on_event, self._recorder.resync)
             if self._webhook is not None:
                 self._webhook.open()
             if not await _first(self.telephony.connect(), stop):
@@ -321,7 +324,7 @@ class VoxtraApp:
             for hook in self._startup:
                 await hook()
             self._running = True
-            self._serve_backlog()
+            self._calls.open()
             lost = await _first(self.telephony.connection_lost(), stop)
             if lost:
                 raise lost[0]
@@ -356,11 +359,11 @@ class VoxtraApp:
         `timeout` is the ring time in seconds. Raises `DialFailed` with disposition and cause when
         nobody answered.
         """
-        self._require_connection()
-        return await self._dial(endpoint, caller_id=caller_id, timeout=timeout, variables=variables)
+        return await self._require_calls().dial(
+            endpoint, caller_id=caller_id, timeout=timeout, variables=variables
+        )
 
     # -- the inside: life
-    # ---------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -381,17 +384,18 @@ class VoxtraApp:
                 loop.remove_signal_handler(number)
 
     async def _shut_down(self) -> None:
+        """End what `start` began, step by step; none keeps the next from being taken."""
         self._running = False
-        deadline = asyncio.get_running_loop().time() + self._grace
-        if self._connected:
-            await self._end_sessions(deadline)
-        if self._recorder is not None:
-            await self._recorder.drain(max(0.0, deadline - asyncio.get_running_loop().time()))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._grace
+        if self._calls is not None and self._recorder is not None:
+            self._calls.close()
+            # Half of the grace is for the calls, the rest for what they recorded.
+            await self._step("hang up", self._calls.hang_up_all(self._grace / 2), self._grace)
+            left = max(0.0, deadline - loop.time())
+            await self._step("recordings", self._recorder.drain(left), left + STEP_DEADLINE)
+            await self._step("handlers", self._calls.cancel_handlers())
         self._connected = False
-        self._backlog = None
         await self._step("disconnect", self.telephony.disconnect())
         if self._webhook is not None:
             await self._step("webhook", self._webhook.aclose())
@@ -401,293 +405,26 @@ class VoxtraApp:
         for hook in self._shutdown:
             await self._step("shutdown hook", hook())
 
-    async def _step(self, name: str, work: Awaitable[object]) -> None:
-        """Do one step of the shutdown; nothing it does or raises keeps the next from being done."""
+    async def _step(
+        self, name: str, work: Awaitable[object], seconds: float = STEP_DEADLINE
+    ) -> None:
         try:
-            async with asyncio.timeout(HOOK_DEADLINE):
+            async with asyncio.timeout(seconds):
                 await work
         except TimeoutError:
-            log.error("shutdown: %s took longer than %g s", name, HOOK_DEADLINE)
+            log.error("shutdown: %s took longer than %g s", name, seconds)
         except Exception:
             log.exception("shutdown: %s failed", name)
-
-    async def _end_sessions(self, deadline: float) -> None:
-        """Hang up every call at once and wait until the PBX says that they are over."""
-        sessions = list(self._sessions.values())
-        if not sessions:
-            return
-        log.info("hanging up %d calls", len(sessions))
-        results = await asyncio.gather(
-            *(session.hangup() for session in sessions), return_exceptions=True
-        )
-        for session, result in zip(sessions, results, strict=True):
-            if isinstance(result, Exception):
-                log.error("call %s could not be hung up: %s", session.id, result)
-        # Half of the grace is the recordings' and the sinks'.
-        left = (deadline - asyncio.get_running_loop().time()) / 2
-        waits = [asyncio.create_task(session.wait_ended()) for session in sessions]
-        _, pending = await asyncio.wait(waits, timeout=max(0.0, left))
-        for wait in pending:
-            wait.cancel()
-        for session in sessions:
-            if not session.state.is_final:
-                self._end(session, 0, "no word of its end before the shutdown")
-        await asyncio.wait(
-            [asyncio.create_task(session.settled()) for session in sessions], timeout=max(0.0, left)
-        )
-        for session in sessions:
-            session.give_up()
-
-    def _build_recorder(self) -> Recorder:
-        return Recorder(
-            self.telephony,
-            self._spool,
-            self._publish,
-            default_sink=self._recording_sink,
-            default_layout=self._recording_layout,
-            default_max_duration=self._recording_max_duration,
-            store=self._recording_store,
-        )
-
-    def _require_connection(self) -> None:
-        if not self._connected:
-            raise RuntimeError("Not connected. Call start() or run() first.")
-
-    # -- the inside: events
-    # -------------------------------------------------------------------------------------------
-
-    def _on_event(self, event: VoxtraEvent) -> None:
-        """Take one event of the adapter. Synchronous: what it changes is changed before the next
-        event.
-        """
-        if event.type in _RECORDING:
-            if self._recorder is not None:
-                self._recorder.on_event(event)
-            return
-        session = self._sessions.get(event.session_id)
-        if session is None and self._backlog is not None and not self._running:
-            # The startup hooks are not done: calls wait for them, with all that happens to them
-            # meanwhile.
-            self._backlog.append(event)
-        elif event.type is EventType.CALL_STARTED:
-            self._begin(event)
-        elif session is not None:
-            self._advance(session, event)
-
-    def _serve_backlog(self) -> None:
-        backlog, self._backlog = self._backlog or [], None
-        for event in backlog:
-            self._on_event(event)
-
-    def _begin(self, event: VoxtraEvent) -> None:
-        """Somebody calls: find the handler and let it serve the call."""
-        data = event.data
-        session = self._session(
-            event.session_id,
-            data["caller_id"],
-            data["called_number"],
-            CallDirection(data["direction"]),
-        )
-        self._publish(event)
-        if not self._running:
-            self._spawn(self._reject(session, "congestion", "the app is stopping"))
-            return
-        info = CallInfo(session.id, session.caller_id, session.called_number, session.direction)
-        self._spawn(self._serve(session, info))
-
-    def _advance(self, session: CallSession, event: VoxtraEvent) -> None:
-        kind = event.type
-        if kind is EventType.CALL_ANSWERED:
-            session.answered()
-            self._publish(event)
-        elif kind is EventType.DTMF_RECEIVED:
-            session.digit(event.data["digit"])
-            self._publish(event)
-            if self._recorder is not None:
-                self._recorder.on_digit(session.id, event.data["digit"])
-        elif kind is EventType.CALL_ENDED:
-            answered = event.data.get("answered", True)
-            self._end(session, event.data["cause"], event.data["reason"], dial_failed=not answered)
-        elif kind is EventType.CALL_TRANSFERRED:
-            self._replace(session, event)
-        else:
-            self._publish(event)
-
-    def _end(
-        self, session: CallSession, cause: int, reason: str, *, dial_failed: bool = False
-    ) -> None:
-        """A call is over, or a dial failed."""
-        failed = dial_failed and session.direction is CallDirection.OUTBOUND
-        self._sessions.pop(session.id, None)
-        if not session.ended(cause, reason, failed=failed):
-            return
-        if self._recorder is not None:
-            self._recorder.on_target_gone(session.id)
-        data: dict[str, Any] = {"cause": cause, "reason": reason}
-        if failed:
-            kind = EventType.CALL_FAILED
-            data["disposition"] = (disposition_of(cause) if cause else Disposition.FAILED).value
-        else:
-            kind = EventType.CALL_ENDED
-            data["duration_seconds"] = round(session.duration, 3)
-        self._publish(VoxtraEvent(kind, session.id, data))
-
-    def _replace(self, session: CallSession, event: VoxtraEvent) -> None:
-        """A phone transferred its call: another leg stands in its place."""
-        new = self._session(
-            event.data["replaced_by"],
-            session.caller_id,
-            session.called_number,
-            CallDirection.OUTBOUND,
-        )
-        new.answered()
-        new.park()
-        if session.bridge is not None:
-            session.bridge.replace(session, new)
-        self._publish(event)
-
-    async def _on_gap(self, gap: Gap) -> None:
-        if self._recorder is not None:
-            await self._recorder.resync(gap)
 
     def _publish(self, event: VoxtraEvent) -> None:
         log.debug("%s %s %s", event.type, event.session_id, event.data)
         if self._webhook is not None:
             self._webhook.publish(event)
 
-    # -- the inside: calls
-    # --------------------------------------------------------------------------------------------
-
-    def _session(
-        self, call_id: str, caller_id: str, called_number: str, direction: CallDirection
-    ) -> CallSession:
-        session = CallSession(
-            channel_id=call_id,
-            caller_id=caller_id,
-            called_number=called_number,
-            direction=direction,
-            telephony=self.telephony,
-            recorder=self._recorder,
-            dialler=self._dial_for,
-        )
-        self._sessions[call_id] = session
-        return session
-
-    async def _serve(self, session: CallSession, info: CallInfo) -> None:
-        match = await self._router.select(info)
-        if match.handler is None:
-            self.unrouted_calls += 1
-            log.warning(
-                "no handler for the call of %s to %s", session.caller_id, session.called_number
-            )
-            await self._reject(session, "unallocated", "no handler for it")
-            return
-        session.metadata.update(match.metadata)
-        try:
-            await match.handler(session)
-        except CallEnded:
-            pass
-        except Exception as error:
-            log.exception("the handler of call %s failed", session.id)
-            self._publish(
-                VoxtraEvent(
-                    EventType.ERROR,
-                    session.id,
-                    {"error_type": type(error).__name__, "message": str(error)},
-                )
-            )
-        finally:
-            await self._try("release", session.release())
-
-    async def _reject(self, session: CallSession, reason: str, why: str) -> None:
-        self._publish(
-            VoxtraEvent(
-                EventType.CALL_FAILED, session.id, {"reason": why, "disposition": "rejected"}
-            )
-        )
-        await self._try("reject", session.hangup(reason))
-
-    async def _try(self, verb: str, work: Awaitable[object]) -> None:
-        try:
-            await work
-        except VoxtraError as error:
-            log.warning("could not %s a call: %s", verb, error)
-
-    async def _dial(
-        self,
-        endpoint: str,
-        *,
-        caller_id: str,
-        timeout: float,
-        variables: Mapping[str, str] | None,
-        metadata: dict[str, Any] | None = None,
-    ) -> CallSession:
-        session = self._session(own_id("call"), caller_id, endpoint, CallDirection.OUTBOUND)
-        session.metadata.update(metadata or {})
-        self._publish(
-            VoxtraEvent(
-                EventType.CALL_STARTED,
-                session.id,
-                {"caller_id": caller_id, "called_number": endpoint, "direction": "outbound"},
-            )
-        )
-        try:
-            await self.telephony.originate(
-                endpoint,
-                call_id=session.id,
-                caller_id=caller_id,
-                timeout=timeout,
-                variables=variables,
-            )
-        except DialFailed as error:
-            self._end(session, error.cause, str(error.disposition), dial_failed=True)
-            raise
-        except BaseException as error:
-            self._end(session, 0, str(error) or type(error).__name__, dial_failed=True)
-            raise
-        session.answered()
-        return session
-
-    async def _dial_for(
-        self,
-        endpoint: str,
-        *,
-        caller_id: str,
-        timeout: float,
-        variables: Mapping[str, str] | None,
-        origin: CallSession,
-    ) -> CallSession:
-        other = await self._dial(
-            endpoint,
-            caller_id=caller_id,
-            timeout=timeout,
-            variables=variables,
-            metadata={"transferred_from": origin.id},
-        )
-        other.park()
-        self._publish(
-            VoxtraEvent(
-                EventType.CALL_TRANSFERRED,
-                origin.id,
-                {"target": endpoint, "transferred_to": other.id},
-            )
-        )
-        return other
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._reap)
-
-    def _reap(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("serving a call failed", exc_info=task.exception())
-
-
-_RECORDING: Final = frozenset(
-    {EventType.RECORDING_STARTED, EventType.RECORDING_FINISHED, EventType.RECORDING_FAILED}
-)
+    def _require_calls(self) -> Switchboard:
+        if self._calls is None or not self._connected:
+            raise RuntimeError("Not connected. Call start() or run() first.")
+        return self._calls
 
 
 def _register(hooks: list[Hook], hook: Any) -> Any:
@@ -712,23 +449,6 @@ def _download_dir(given: str | os.PathLike[str]) -> Path:
         return Path(given)
     state = os.environ.get("XDG_STATE_HOME", "") or Path.home() / ".local" / "state"
     return Path(state) / "voxtra" / "recordings"
-
-
-def _import_handler(path: str, field: str) -> Handler:
-    import importlib
-
-    module_name, _, name = path.partition(":")
-    try:
-        handler = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(
-            f"{path!r} can't be imported: {error}",
-            field=field,
-            fix="Write package.module:function of an importable module",
-        ) from error
-    if not inspect.iscoroutinefunction(handler):
-        raise ConfigurationError(f"{path!r} is no async function", field=field, fix="Use async def")
-    return handler  # type: ignore[no-any-return]
 
 
 async def _first(work: Any, stop: asyncio.Task[Any]) -> tuple[Any, ...]:

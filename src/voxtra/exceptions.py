@@ -94,7 +94,7 @@ class TelephonyConnectionError(TelephonyError):
 
 
 class AuthenticationFailed(TelephonyConnectionError):
-    """The PBX refused the user or the password (HTTP 401). Fatal until the configuration changes."""
+    """The PBX refused the user or the password (HTTP 401). Fatal until they are corrected."""
 
 
 class RequestTimeout(TelephonyConnectionError):

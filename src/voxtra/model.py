@@ -55,7 +55,7 @@ class Disposition(StrEnum):
 
 
 class RecordingState(StrEnum):
-    """The public lifecycle, forward only: starting → recording → stopping → available, or failed."""
+    """The lifecycle, forward only: starting → recording → stopping → available, or failed."""
 
     STARTING = "starting"
     RECORDING = "recording"

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any, Final
 
 from voxtra.catalog import MemoryRecordingStore, RecordingStore
 from voxtra.events import EventType, VoxtraEvent
 from voxtra.exceptions import (
-    AriError,
     CallEnded,
     NotFound,
     RecordingActive,
@@ -29,20 +28,19 @@ from voxtra.exceptions import (
     TelephonyError,
     VoxtraError,
 )
-from voxtra.ids import new_id
 from voxtra.lifecycle import Change, Effect, Happening, Verdict, advance
+from voxtra.live_recording import LiveRecording
 from voxtra.model import EndReason, Layout, Recording, RecordingState, RecordingTarget
-from voxtra.names import checked_name
-from voxtra.recording import RecordingMetadata, RecordingSink, deliver
-from voxtra.spool import Finished, Spool, check_format
+from voxtra.record_options import MAX_DURATION, RecordOptions
+from voxtra.recording import RecordingSink, deliver
+from voxtra.recording_report import event_of, metadata_of, news
+from voxtra.retry import delays
+from voxtra.spool import Spool
 from voxtra.telephony.base import BaseTelephonyAdapter, Gap
 
-__all__ = ["MAX_DURATION", "RecordOptions", "Recorder"]
+__all__ = ["Recorder"]
 
 log = logging.getLogger(__name__)
-
-MAX_DURATION: Final = 24 * 3600
-"""Seconds: the longest recording there is, and the default. Asterisk ends it up to a second late."""
 
 EVENT_GRACE: Final = 1.0
 """Seconds for an event that is on its way before the PBX is asked; a snoop's RecordingFinished
@@ -54,99 +52,13 @@ HANGUP_WINDOW: Final = timedelta(milliseconds=500)
 ended with it.
 """
 
+PROBE_CAP: Final = 30.0
+"""Seconds at most between two questions to a PBX that does not answer."""
+
 STOP_DEADLINE: Final = 20.0
 """Seconds after which `stop` gives its caller an error instead of waiting on; the recording is
 still seen through.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class RecordOptions:
-    """What somebody asks of a recording; checked here, before anything reaches the PBX.
-
-    `max_duration` and `max_silence` are whole seconds (0: the default maximum, no silence limit);
-    `terminate_on` is "none", "any", "#" or "*".
-    """
-
-    name: str = ""
-    fmt: str = "wav"
-    layout: Layout | str = Layout.MONO
-    target: RecordingTarget | str = RecordingTarget.SNOOP
-    max_duration: int = 0
-    max_silence: int = 0
-    terminate_on: str = "none"
-
-    @property
-    def checked_target(self) -> RecordingTarget:
-        """The target; `ValueError` names the valid ones."""
-        return _choice(RecordingTarget, self.target, "target")
-
-    def recording(self, call_id: str, target_id: str, default_max: int) -> Recording:
-        """Return the recording asked for, in its first state."""
-        recording_id = new_id()
-        layout, target = _choice(Layout, self.layout, "layout"), self.checked_target
-        check_format(self.fmt, layout)
-        if layout is Layout.STEREO and target is not RecordingTarget.SNOOP:
-            raise ValueError('layout: stereo needs the two sides of one call; use target="snoop"')
-        if not 0 <= self.max_duration <= MAX_DURATION:
-            raise ValueError(
-                f"max_duration: {self.max_duration} is not between 0 and {MAX_DURATION} seconds"
-            )
-        if self.max_silence < 0:
-            raise ValueError(f"max_silence: {self.max_silence} is negative; use 0 for no limit")
-        if self.terminate_on not in ("none", "any", "#", "*"):
-            raise ValueError(
-                f'terminate_on: {self.terminate_on!r} is not one of "none", "any", "#", "*"'
-            )
-        return Recording(
-            id=recording_id,
-            name=checked_name(self.name) if self.name else f"voxtra-{recording_id}",
-            call_id=call_id,
-            target=target,
-            target_id=target_id,
-            format=self.fmt,
-            layout=layout,
-            max_duration=self.max_duration or default_max,
-            max_silence=self.max_silence,
-            terminate_on=self.terminate_on,
-            requested_at=_now(),
-        )
-
-
-class _Live:
-    """A recording that this process has in hand."""
-
-    __slots__ = (
-        "applying",
-        "cancelled",
-        "changes",
-        "effects",
-        "ended",
-        "gap",
-        "hint",
-        "holder_id",
-        "lock",
-        "recording",
-        "settled",
-        "sink",
-        "target_gone",
-    )
-
-    def __init__(self, recording: Recording, holder_id: str, sink: RecordingSink | None) -> None:
-        loop = asyncio.get_running_loop()
-        self.recording = recording
-        self.holder_id = holder_id
-        self.sink = sink
-        self.changes: deque[Change] = deque()
-        self.applying: asyncio.Task[None] | None = None
-        self.ended: asyncio.Future[None] = loop.create_future()
-        self.settled: asyncio.Future[None] = loop.create_future()
-        self.lock = asyncio.Lock()
-        self.effects: set[asyncio.Task[None]] = set()
-        self.cancelled = False
-        self.target_gone = False
-        self.hint = 0
-        self.gap: Gap | None = None
 
 
 class Recorder:
@@ -170,8 +82,8 @@ class Recorder:
         self._default_max_duration = default_max_duration or MAX_DURATION
         self._default_sink = default_sink
         self._store: RecordingStore = store or MemoryRecordingStore()
-        self._live: dict[str, _Live] = {}
-        self._by_holder: dict[str, list[_Live]] = {}
+        self._live: dict[str, LiveRecording] = {}
+        self._by_holder: dict[str, list[LiveRecording]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- verbs
@@ -256,7 +168,7 @@ class Recorder:
                 return
             await self._change(live, self._adapter.pause_capture(live.recording, on=on), paused=on)
         kind = EventType.RECORDING_PAUSED if on else EventType.RECORDING_RESUMED
-        self._publish(self._event(kind, live.recording))
+        self._publish(event_of(kind, live.recording))
 
     async def mute(self, recording_id: str, *, on: bool) -> None:
         """Mute or unmute: the muted part is silence in the file. Doing it twice changes nothing (on
@@ -301,7 +213,7 @@ class Recorder:
             self._feed(live, Change(Happening.STARTED, event.timestamp))
         elif event.type is EventType.RECORDING_FINISHED:
             live.hint = event.data.get("duration_hint", 0)
-            self._feed(live, self._finish(live, event.timestamp))
+            self._feed(live, live.file_finished(event.timestamp))
         elif event.type is EventType.RECORDING_FAILED:
             self._feed(live, Change(Happening.FAILED, event.timestamp, cause=event.data["cause"]))
 
@@ -334,14 +246,12 @@ class Recorder:
                 self._feed(live, Change(Happening.TARGET_GONE, now, EndReason.HANGUP))
 
     async def resync(self, gap: Gap) -> None:
-        """Find out what became of every unfinished recording while no events came."""
-        probes = []
+        """Have it found out what became of every unfinished recording while no events came."""
         for live in list(self._live.values()):
             if live.recording.ended_at is None:
                 if gap.restarted:
                     live.gap = live.gap or gap
-                probes.append(self._probe(live))
-        await asyncio.gather(*probes)
+                self._effect(live, Effect.PROBE)
 
     async def drain(self, grace: float) -> None:
         """See every recording through to its sink, for at most `grace` seconds; the rest is
@@ -355,7 +265,8 @@ class Recorder:
                 path = self._spool.path_of(live.recording.name, live.recording.format)
                 await self._fail(
                     live,
-                    f"the PBX did not finish it before the shutdown; what there is of it will be at {path}",
+                    "the PBX did not finish it before the shutdown; "
+                    f"what there is of it will be at {path}",
                     EndReason.SHUTDOWN,
                 )
         late = [live.settled for live in self._live.values()]
@@ -371,13 +282,15 @@ class Recorder:
 
     # -- applying changes
 
-    def _take(self, recording: Recording, holder_id: str, sink: RecordingSink | None) -> _Live:
-        live = _Live(recording, holder_id, sink)
+    def _take(
+        self, recording: Recording, holder_id: str, sink: RecordingSink | None
+    ) -> LiveRecording:
+        live = LiveRecording(recording, holder_id, sink)
         self._live[recording.id] = live
         self._by_holder.setdefault(holder_id, []).append(live)
         return live
 
-    def _drop(self, live: _Live) -> None:
+    def _drop(self, live: LiveRecording) -> None:
         self._live.pop(live.recording.id, None)
         lives = self._by_holder.get(live.holder_id, [])
         if live in lives:
@@ -385,25 +298,25 @@ class Recorder:
         if not lives:
             self._by_holder.pop(live.holder_id, None)
 
-    def _feed(self, live: _Live, change: Change) -> None:
+    def _feed(self, live: LiveRecording, change: Change) -> None:
         """Hand in a change; it is applied in its turn."""
         live.changes.append(change)
         if live.applying is None:
             live.applying = self._spawn(self._apply_all(live))
 
-    async def _applied(self, live: _Live) -> None:
+    async def _applied(self, live: LiveRecording) -> None:
         """Wait until all changes handed in so far are applied."""
         while live.applying is not None:
             await asyncio.shield(live.applying)
 
-    async def _apply_all(self, live: _Live) -> None:
+    async def _apply_all(self, live: LiveRecording) -> None:
         try:
             while live.changes:
                 await self._apply(live, live.changes.popleft())
         finally:
             live.applying = None
 
-    async def _apply(self, live: _Live, change: Change) -> None:
+    async def _apply(self, live: LiveRecording, change: Change) -> None:
         while True:
             old = live.recording
             try:
@@ -423,7 +336,8 @@ class Recorder:
                 return
             live.recording = row
         live.recording = step.recording
-        self._tell(old, step.recording)
+        for event in news(old, step.recording):
+            self._publish(event)
         for effect in step.effects:
             self._effect(live, effect)
         if step.recording.ended_at is not None and not live.ended.done():
@@ -431,50 +345,21 @@ class Recorder:
         if step.recording.state.is_final and not old.state.is_final:
             self._spawn(self._settle(live))
 
-    def _tell(self, old: Recording, new: Recording) -> None:
-        """Publish what is news."""
-        if old.started_at is None and new.started_at is not None:
-            self._publish(self._event(EventType.RECORDING_STARTED, new))
-        if new.state is RecordingState.FAILED and old.state is not RecordingState.FAILED:
-            self._publish(
-                self._event(EventType.RECORDING_FAILED, new, cause=new.cause, **new.extra)
-            )
-            return
-        if old.ended_at is None and new.ended_at is not None:
-            self._publish(self._event(EventType.RECORDING_FINISHED, new))
-        if new.state is RecordingState.AVAILABLE:
-            self._publish(self._event(EventType.RECORDING_AVAILABLE, new, **new.extra))
-
-    @staticmethod
-    def _event(kind: EventType, recording: Recording, **data: object) -> VoxtraEvent:
-        reason = {"end_reason": recording.end_reason.value} if recording.end_reason else {}
-        return VoxtraEvent(
-            kind,
-            recording.call_id,
-            {
-                "recording_id": recording.id,
-                "name": recording.name,
-                "format": recording.format,
-                **reason,
-                **data,
-            },
-        )
-
     # -- effects
 
-    def _effect(self, live: _Live, effect: Effect) -> None:
+    def _effect(self, live: LiveRecording, effect: Effect) -> None:
         task = self._spawn(self._run_effect(live, effect))
         live.effects.add(task)
         task.add_done_callback(live.effects.discard)
 
-    async def _quiet(self, live: _Live) -> None:
+    async def _quiet(self, live: LiveRecording) -> None:
         """Wait until nothing is being applied or found out about a recording."""
         while live.applying is not None or live.effects:
             await self._applied(live)
             if live.effects:
                 await asyncio.wait(live.effects)
 
-    async def _run_effect(self, live: _Live, effect: Effect) -> None:
+    async def _run_effect(self, live: LiveRecording, effect: Effect) -> None:
         if effect is Effect.CAPTURE:
             await self._capture(live)
             return
@@ -482,24 +367,21 @@ class Recorder:
             try:
                 await self._adapter.stop_capture(live.recording)
             except (TelephonyError, TimeoutError) as error:
-                log.warning(
-                    "recording %s: could not ask for its stop: %s", live.recording.name, error
-                )
+                log.warning("recording %s: its stop is asked again: %s", live.recording.name, error)
         await self._probe(live)
 
-    async def _probe(self, live: _Live) -> None:
-        """Ask the PBX what is true, unless word of the end comes first, and feed it."""
-        done, _ = await asyncio.wait([live.ended], timeout=EVENT_GRACE)
-        if done:
-            return
-        recording = live.recording
-        try:
-            held = [await self._adapter.probe_track(track) for track in recording.tracks]
-        except (AriError, TelephonyError, TimeoutError) as error:
-            log.warning(
-                "recording %s: the PBX can't be asked about it now: %s", recording.name, error
-            )
-            return
+    async def _probe(self, live: LiveRecording) -> None:
+        """Ask the PBX what is true, until it answers or word of the end comes, and feed it."""
+        for delay in chain([EVENT_GRACE], delays(EVENT_GRACE, cap=PROBE_CAP)):
+            await asyncio.wait([live.ended], timeout=delay)
+            recording = live.recording
+            if recording.ended_at is not None:
+                return
+            try:
+                held = [await self._adapter.probe_track(track) for track in recording.tracks]
+                break
+            except (TelephonyError, TimeoutError) as error:
+                log.warning("recording %s: the PBX can't be asked: %s", recording.name, error)
         if any(track.live for track in held):
             if recording.state is RecordingState.STARTING:
                 self._feed(live, Change(Happening.STARTED, _now()))
@@ -508,7 +390,7 @@ class Recorder:
         elif any(track.stored for track in held):
             if recording.started_at is None:
                 self._feed(live, Change(Happening.STARTED, _now()))
-            self._feed(live, self._finish(live, _now()))
+            self._feed(live, live.file_finished(_now()))
         else:
             begun = recording.started_at is not None
             cause = (
@@ -519,19 +401,11 @@ class Recorder:
             self._feed(live, Change(Happening.FAILED, _now(), cause=cause))
         await self._applied(live)
 
-    def _finish(self, live: _Live, at: datetime) -> Change:
-        """Return the change for a file that the PBX has finished."""
-        if live.cancelled:
-            return Change(Happening.FAILED, at, EndReason.CANCELLED, "cancelled")
-        if live.gap is not None:
-            return Change(Happening.FINISHED, live.gap.lost_at, EndReason.PBX_LOST)
-        return Change(Happening.FINISHED, at)
-
-    async def _fail(self, live: _Live, cause: str, reason: EndReason | None = None) -> None:
+    async def _fail(self, live: LiveRecording, cause: str, reason: EndReason | None = None) -> None:
         self._feed(live, Change(Happening.FAILED, _now(), reason, cause))
         await self._applied(live)
 
-    async def _capture(self, live: _Live) -> None:
+    async def _capture(self, live: LiveRecording) -> None:
         """Verify the file and say what it holds."""
         recording = live.recording
         try:
@@ -546,7 +420,7 @@ class Recorder:
                 "file_path": str(self._spool.path_of(recording.name, recording.format))
             }
             self._feed(
-                live, Change(Happening.INGEST_FAILED, _now(), self._why(live, None), cause, facts)
+                live, Change(Happening.INGEST_FAILED, _now(), live.end_reason(None), cause, facts)
             )
             return
         self._feed(
@@ -554,95 +428,38 @@ class Recorder:
             Change(
                 Happening.INGESTED,
                 _now(),
-                self._why(live, finished.seconds),
-                facts=self._facts(live, finished),
+                live.end_reason(finished.seconds),
+                facts=live.facts(finished),
             ),
         )
 
-    def _why(self, live: _Live, seconds: float | None) -> EndReason:
-        """Return why a recording ended that nobody asked to stop."""
-        recording = live.recording
-        if seconds is not None and seconds >= recording.max_duration:
-            return EndReason.MAX_DURATION
-        # A bridge's recording ends by itself when the last one leaves.
-        if live.target_gone or recording.target is RecordingTarget.BRIDGE:
-            return EndReason.HANGUP
-        if recording.max_silence:
-            return EndReason.SILENCE
-        if recording.terminate_on != "none":
-            return EndReason.KEY
-        return EndReason.UNKNOWN
-
-    @staticmethod
-    def _facts(live: _Live, finished: Finished) -> dict[str, object]:
-        seconds = finished.seconds if finished.seconds is not None else float(live.hint)
-        facts: dict[str, object] = {
-            "file_path": str(finished.path),
-            "duration_seconds": round(seconds, 3),
-        }
-        if finished.size is not None:
-            facts |= {
-                "size": finished.size,
-                "sha256": finished.sha256,
-                "samples": finished.samples,
-                "sample_rate": finished.sample_rate,
-                "channels": finished.channels,
-                "repaired": finished.repaired,
-            }
-        if live.gap is not None and live.recording.started_at is not None:
-            wall = (live.gap.lost_at - live.recording.started_at).total_seconds()
-            facts["lost_seconds"] = round(max(0.0, wall - seconds), 3)
-        return facts
-
-    async def _settle(self, live: _Live) -> None:
+    async def _settle(self, live: LiveRecording) -> None:
         """Tell the sink, once: of every recording that began and was not cancelled."""
         recording = live.recording
         try:
-            if live.sink is not None and recording.started_at is not None and not live.cancelled:
-                await deliver(live.sink, self._metadata(recording))
+            if live.sink is not None and live.wants_sink:
+                path = self._spool.path_of(recording.name, recording.format)
+                await deliver(live.sink, metadata_of(recording, path))
         finally:
             self._drop(live)
             if not live.settled.done():
                 live.settled.set_result(None)
 
-    def _metadata(self, recording: Recording) -> RecordingMetadata:
-        facts = dict(recording.extra)
-        path = facts.pop("file_path", "") or self._spool.path_of(recording.name, recording.format)
-        seconds = facts.pop("duration_seconds", None)
-        extra: dict[str, Any] = {
-            "recording_id": recording.id,
-            "state": recording.state.value,
-            "cause": recording.cause,
-            "end_reason": recording.end_reason.value
-            if recording.end_reason
-            else EndReason.UNKNOWN.value,
-            "layout": recording.layout.value,
-            "target": recording.target.value,
-            "started_at": _iso(recording.started_at),
-            "ended_at": _iso(recording.ended_at),
-            **facts,
-        }
-        return RecordingMetadata(
-            session_id=recording.call_id,
-            name=recording.name,
-            file_path=str(path),
-            duration_seconds=seconds if isinstance(seconds, float) else None,
-            format=recording.format,
-            extra=extra,
-        )
-
     # -- helpers
 
-    def _running(self, recording_id: str) -> _Live:
+    def _running(self, recording_id: str) -> LiveRecording:
         live = self._live.get(recording_id)
-        if live is None or live.recording.state is not RecordingState.RECORDING:
-            state = live.recording.state if live else "over"
-            raise RecordingEnded(live.recording.name if live else recording_id, state)
+        if live is None:
+            raise RecordingEnded(recording_id, "over")
+        if live.recording.state is RecordingState.STARTING:
+            raise RecordingError(f"recording {live.recording.name} has not begun yet")
+        if live.recording.state is not RecordingState.RECORDING:
+            raise RecordingEnded(live.recording.name, live.recording.state)
         return live
 
     async def _change(
         self,
-        live: _Live,
+        live: LiveRecording,
         request: Coroutine[Any, Any, None],
         *,
         paused: bool | None = None,
@@ -677,17 +494,5 @@ class Recorder:
             log.error("a recording's task failed", exc_info=task.exception())
 
 
-def _choice(kind: type[Any], value: str, field: str) -> Any:
-    try:
-        return kind(value)
-    except ValueError:
-        valid = ", ".join(member.value for member in kind)
-        raise ValueError(f"{field}: {value!r} is not one of {valid}") from None
-
-
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _iso(at: datetime | None) -> str | None:
-    return at.isoformat() if at else None

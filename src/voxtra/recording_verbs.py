@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 
 from voxtra.exceptions import RecordingError
 from voxtra.model import Layout, Recording, RecordingTarget
-from voxtra.recorder import Recorder, RecordOptions
+from voxtra.record_options import RecordOptions
+from voxtra.recorder import Recorder
 from voxtra.recording import RecordingSink
 
 __all__ = ["RecordingVerbs"]
@@ -97,7 +98,7 @@ class RecordingVerbs(ABC):
         await self._recorder_or_raise().pause(self._active_id(), on=False)
 
     async def record_mute(self) -> None:
-        """Mute: what is said until `record_unmute` is silence in the file, so that times stay true."""
+        """Mute: what is said until `record_unmute` is silence in the file; times stay true."""
         await self._recorder_or_raise().mute(self._active_id(), on=True)
 
     async def record_unmute(self) -> None:

@@ -7,12 +7,13 @@ import contextlib
 import logging
 import re
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from voxtra.bridge import Bridge
+from voxtra.digits import Digits
 from voxtra.exceptions import CallEnded, PlaybackFailed
 from voxtra.model import CallDirection, CallState, RecordingTarget
 from voxtra.recorder import Recorder
@@ -27,11 +28,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 HangupHandler = Callable[[], Awaitable[object]]
 DtmfHandler = Callable[[str], Awaitable[object]]
-
-DIGITS_KEPT: Final = 64
-"""Digits pressed ahead that wait for `listen_dtmf`; later ones push the oldest out, with a log
-line.
-"""
 
 HANGUP_FOLLOWS: Final = 0.5
 """Seconds within which the end of a call explains a playback that failed: Asterisk reports the
@@ -53,8 +49,10 @@ class Dialler(Protocol):
         caller_id: str,
         timeout: float,
         variables: Mapping[str, str] | None,
-        origin: CallSession,
-    ) -> CallSession: ...
+        origin: CallSession | None = None,
+    ) -> CallSession:
+        """Return the answered call. Raises `DialFailed`."""
+        ...
 
 
 class CallSession(RecordingVerbs):
@@ -79,7 +77,6 @@ class CallSession(RecordingVerbs):
         "_parked",
         "_recorder",
         "_telephony",
-        "_woken",
         "called_number",
         "caller_id",
         "direction",
@@ -118,8 +115,7 @@ class CallSession(RecordingVerbs):
         self._answered_at = 0.0
         self._ended_at = 0.0
         self._ended: asyncio.Future[None] | None = None
-        self._woken: asyncio.Future[None] | None = None
-        self._digits: deque[str] | None = None
+        self._digits: Digits | None = None
         self._dtmf_handlers: list[DtmfHandler] = []
         self._hangup_handlers: list[HangupHandler] = []
         self._callbacks: Serial | None = None
@@ -129,7 +125,8 @@ class CallSession(RecordingVerbs):
         self._parked = False
 
     def __repr__(self) -> str:
-        return f"<CallSession {self.id} {self.direction} {self.caller_id}→{self.called_number} {self.state}>"
+        parties = f"{self.caller_id}→{self.called_number}"
+        return f"<CallSession {self.id} {self.direction} {parties} {self.state}>"
 
     # -- what it is
 
@@ -230,21 +227,7 @@ class CallSession(RecordingVerbs):
         Digits pressed earlier count.
         """
         self._telephony_or_raise()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
-        digits = ""
-        if self._digits is None:
-            self._digits = deque()
-        while len(digits) < max_digits:
-            if self._digits:
-                digit = self._digits.popleft()
-                if digit == "#":
-                    break
-                digits += digit
-                continue
-            if self.state.is_final or not await self._wake_by(deadline):
-                break
-        return digits
+        return await self._pressed().read(max_digits, timeout)
 
     async def send_dtmf(self, digits: str) -> None:
         """Send digits to the far end: 0-9, A-D, `*` and `#`."""
@@ -376,7 +359,8 @@ class CallSession(RecordingVerbs):
         self.end_cause, self.end_reason = cause, reason
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
-        self._wake()
+        if self._digits is not None:
+            self._digits.end()
         if self._bridge is not None:
             self._bridge.member_ended(self)
         handlers, self._hangup_handlers = self._hangup_handlers, []
@@ -386,19 +370,9 @@ class CallSession(RecordingVerbs):
 
     def digit(self, digit: str) -> None:
         """Note a key that was pressed."""
-        if self._digits is None:
-            self._digits = deque()
-        if len(self._digits) >= DIGITS_KEPT:
-            self._digits.popleft()
-            log.warning(
-                "call %s: %d digits wait for listen_dtmf; the oldest is dropped",
-                self.id,
-                DIGITS_KEPT,
-            )
-        self._digits.append(digit)
-        self._wake()
+        self._pressed().put(digit)
         for handler in self._dtmf_handlers:
-            self._later(lambda handler=handler: handler(digit))  # type: ignore[misc]  # bound per handler
+            self._later(partial(handler, digit))
 
     def joined(self, bridge: Bridge) -> None:
         """Note that the call is in a conversation."""
@@ -492,9 +466,9 @@ class CallSession(RecordingVerbs):
     async def _until_ended(self, work: Awaitable[T]) -> T:
         """Await work, and give it up with `CallEnded` when the call ends first."""
         task = asyncio.ensure_future(work)
-        ended = self._end_future()
+        either: set[asyncio.Future[Any]] = {task, self._end_future()}
         try:
-            await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             if not task.done():
                 task.cancel()
@@ -503,18 +477,13 @@ class CallSession(RecordingVerbs):
             raise self._gone()
         return task.result()
 
-    async def _wake_by(self, deadline: float) -> bool:
-        """Wait for a digit or the end of the call; False when neither comes by the deadline."""
-        loop = asyncio.get_running_loop()
-        if self._woken is None:
-            self._woken = loop.create_future()
-        done, _ = await asyncio.wait([self._woken], timeout=max(0.0, deadline - loop.time()))
-        return bool(done)
-
-    def _wake(self) -> None:
-        woken, self._woken = self._woken, None
-        if woken is not None and not woken.done():
-            woken.set_result(None)
+    def _pressed(self) -> Digits:
+        """Return the digits, which most calls never have."""
+        if self._digits is None:
+            self._digits = Digits()
+            if self.state.is_final:
+                self._digits.end()
+        return self._digits
 
     def _later(self, work: Callable[[], Awaitable[object]]) -> None:
         if self._callbacks is None:
@@ -524,6 +493,7 @@ class CallSession(RecordingVerbs):
 
 def _no_pipeline(verb: str) -> NoReturn:
     raise RuntimeError(
-        f"No AI pipeline: call.{verb} needs stt=, llm= and tts= on VoxtraApp, which this version does not run yet; "
+        f"No AI pipeline: call.{verb} needs stt=, llm= and tts= on VoxtraApp, "
+        "and a version of Voxtra that runs them; "
         "play_file() and listen_dtmf() work without one"
     )

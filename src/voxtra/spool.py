@@ -104,7 +104,8 @@ class Spool:
         if not (await adapter.probe_track(track)).stored:
             raise RecordingFailed(
                 recording.name,
-                f"the PBX says it finished {track.name} but has no file; is its recording folder writable, its disk full, "
+                f"the PBX says it finished {track.name} but has no file; "
+                "is its recording folder writable, its disk full, "
                 "or was the file removed?",
             )
         if recording.layout is not Layout.STEREO and hint > 0:

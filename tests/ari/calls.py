@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -18,6 +19,16 @@ DEADLINE = 5.0
 def is_a(kind: type[Event]) -> Callable[[Event], bool]:
     """Accept the events of a type."""
     return lambda event: isinstance(event, kind)
+
+
+async def eventually(question: Callable[[], object]) -> None:
+    """Ask until the answer is yes, within the deadline: for what makes no event."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            answer = question()
+            if await answer if inspect.isawaitable(answer) else answer:
+                return
+            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

@@ -1,26 +1,17 @@
-"""One real Asterisk for the wire's tests, and an application of its own for each of them."""
+"""A client of the real Asterisk for the wire's tests."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from voxtra.ari import ARIClient
-from voxtra.ids import new_id
-from voxtra.lab.instance import Lab
-
-
-@pytest.fixture(scope="session")
-def lab() -> Iterator[Lab]:
-    """A real Asterisk."""
-    with Lab.start(name="wire") as lab:
-        yield lab
+from voxtra.lab.pbx import Pbx
 
 
 @pytest.fixture
-async def client(lab: Lab) -> AsyncIterator[ARIClient]:
-    """A connected client of the real Asterisk, with an application that nobody else uses."""
-    app = f"wire-{new_id()}"
-    async with ARIClient(lab.ari_url, lab.ari_user, lab.ari_password, app_name=app) as client:
+async def client(lab: Pbx, app_name: str) -> AsyncIterator[ARIClient]:
+    """Connect a client to the real Asterisk, with an application that no other test uses."""
+    async with ARIClient(lab.ari_url, lab.ari_user, lab.ari_password, app_name=app_name) as client:
         yield client

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 INFO = b'{"system":{"version":"22.0.0","entity_id":"x"}}'
 
 
@@ -22,18 +24,20 @@ class Peer:
 
 @asynccontextmanager
 async def peer(
-    answer: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    answer: Answer,
 ) -> AsyncIterator[Peer]:
     """Serve `answer` for every request on a free port of loopback."""
     seen = Peer()
 
-    async def handle(request: web.Request) -> web.StreamResponse:
+    @web.middleware
+    async def handle(request: web.Request, _: object) -> web.StreamResponse:
         body = (await request.read()).decode()
         seen.requests.append(f"{request.method} {request.raw_path} {body}".rstrip())
         seen.headers.append(dict(request.headers))
         return await answer(request)
 
-    runner = web.ServerRunner(web.Server(handle), shutdown_timeout=0.1)
+    app = web.Application(middlewares=[handle])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     seen.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
@@ -43,7 +47,7 @@ async def peer(
         await runner.cleanup()
 
 
-def answering(status: int, text: str = "", content_type: str = "application/json"):
+def answering(status: int, text: str = "", content_type: str = "application/json") -> Answer:
     """Answer every request the same way."""
 
     async def answer(request: web.Request) -> web.StreamResponse:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxtra.ari.bus import Bus
+from voxtra.ari.bus import Bus, Inbox
 from voxtra.ari.decode import UnknownEvent
-from voxtra.ari.schema import Bridge, Channel, ChannelEnteredBridge, ChannelHold, StasisStart
+from voxtra.ari.schema import Bridge, Channel, ChannelEnteredBridge, ChannelHold, Event, StasisStart
 
 
 def hold(channel: str) -> ChannelHold:
@@ -81,7 +81,7 @@ async def test_wait_for_has_one_deadline_for_all_events():
         loop = asyncio.get_running_loop()
         began = loop.time()
 
-        async def chatter():
+        async def chatter() -> None:
             while True:
                 bus.publish(hold("a"))
                 await asyncio.sleep(0.01)
@@ -183,7 +183,7 @@ def test_the_bus_agrees_with_a_list_of_all_inboxes(steps):
 
     async def run() -> None:
         bus = Bus()
-        inboxes: list = []
+        inboxes: list[tuple[Inbox, list[Event] | None]] = []
         for verb, value in steps:
             if verb == "open":
                 inboxes.append((bus.expect(*value), []))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import pairwise
 
 import pytest
 from aiohttp import WSMsgType, web
 
 from voxtra.ari import ARIClient, connection
 from voxtra.ari.connection import EventConnection, Link, retryable
-from voxtra.ari.schema import ApplicationReplaced, ChannelHold, StasisStart
+from voxtra.ari.schema import ChannelHold, StasisStart
 from voxtra.exceptions import (
     AuthenticationFailed,
     BadRequest,
@@ -23,15 +25,14 @@ from voxtra.exceptions import (
     TelephonyConnectionError,
 )
 from voxtra.ids import own_id
-from voxtra.lab.instance import Lab
 
-from .calls import DEADLINE
-from .peers import Peer, peer
+from .calls import DEADLINE, eventually
+from .peers import Answer, Peer, peer
 
 HOLD = '{"type":"ChannelHold","channel":{"id":"c"}}'
 
 
-def websocket(then):
+def websocket(then: Callable[[web.WebSocketResponse], Awaitable[None]]) -> Answer:
     """Accept every websocket and do `then` with it."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -137,7 +138,7 @@ async def test_a_link_that_lived_brings_the_short_delay_back(monkeypatch):
                 if len(times) == 6:
                     break
         await client.close()
-    waits = [after - before for before, after in zip(times, times[1:], strict=False)]
+    waits = [after - before for before, after in pairwise(times)]
     assert waits[3] >= 0.08  # the 4th delay: at least half of 0.02 doubled 3 times
     assert waits[4] < 0.3 + 0.08  # lived for 0.3 s, then the 1st delay again: at most 0.02
 
@@ -230,7 +231,7 @@ async def test_a_dead_peer_is_noticed_by_the_heartbeat(caplog):
 
 
 async def test_garbage_does_not_end_a_link():
-    """Frames that are no events, binary ones included, are handed on, and the next event follows."""
+    """Frames that are no events, binary ones included, are handed on, and the next one follows."""
 
     async def babble(socket: web.WebSocketResponse) -> None:
         await socket.send_str("}{")
@@ -260,9 +261,7 @@ async def _closes_promptly(events: EventConnection, client: ARIClient, ready) ->
                 pass
 
     reader = asyncio.create_task(read())
-    async with asyncio.timeout(DEADLINE):
-        while not ready():
-            await asyncio.sleep(0.01)
+    await eventually(ready)
     began = time.monotonic()
     await events.close()
     await asyncio.wait_for(reader, 1)
@@ -307,7 +306,7 @@ async def test_a_cancelled_reader_stays_cancelled():
     async with peer(websocket(say_hold)) as server:
         client = client_of(server)
         events = EventConnection(client)
-        reader = asyncio.create_task(anext(aiter(events)))
+        reader = asyncio.ensure_future(anext(aiter(events)))
         await asyncio.sleep(0)
         reader.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -315,7 +314,6 @@ async def test_a_cancelled_reader_stays_cancelled():
         await client.close()
 
 
-@pytest.mark.asterisk
 async def test_real_events_arrive(client):
     """A call's StasisStart comes with what was put into it."""
     async with EventConnection(client) as events:
@@ -325,15 +323,14 @@ async def test_real_events_arrive(client):
                 "Local/answer@lab-phone/n", channel_id=channel_id, formats="slin", app_args="x"
             )
             async with asyncio.timeout(DEADLINE):
-                async for event in link:
-                    if isinstance(event, StasisStart):
-                        break
+                event = await anext(link)
+                while not isinstance(event, StasisStart):
+                    event = await anext(link)
             assert (event.channel.id, event.args) == (channel_id, ["x"])
             await client.hangup_channel(channel_id)
             break
 
 
-@pytest.mark.asterisk
 async def test_a_wrong_password_on_a_real_asterisk_ends_it(lab):
     """Asterisk's own 401 is fatal."""
     client = ARIClient(lab.ari_url, lab.ari_user, "wrong")
@@ -343,69 +340,57 @@ async def test_a_wrong_password_on_a_real_asterisk_ends_it(lab):
     await client.close()
 
 
-@pytest.mark.asterisk
-async def test_asterisk_killed_and_started_again_is_served_again():
-    """The link ends when Asterisk dies, and comes back through its boot, also the event filter's call."""
-    with Lab.start(name="wire-killed") as lab:
-        async with (
-            ARIClient(lab.ari_url, lab.ari_user, lab.ari_password) as client,
-            EventConnection(client, first_delay=0.02, max_delay=0.05) as events,
-        ):
-            links = 0
-            restart = None
-            async with asyncio.timeout(30):
-                async for link in events:
-                    links += 1
-                    await client.set_event_filter(allowed=["StasisStart"])
-                    if links == 1:
-                        lab.kill()
-                        restart = asyncio.create_task(asyncio.to_thread(lab.restart))
-                    else:
-                        await client.originate(
-                            "Local/answer@lab-phone/n", channel_id=own_id("call"), formats="slin"
-                        )
-                    async for event in link:
-                        assert isinstance(event, StasisStart)
-                        break
-                    if links == 2:
-                        break
-            assert restart is not None
-            await restart
-
-
-@pytest.mark.asterisk
-async def test_another_program_takes_over_and_leaves(lab, client, monkeypatch, caplog):
-    """The replaced connection does not fight: it waits until the other has left, then serves again."""
-    monkeypatch.setattr(connection, "STANDBY", 0.1)
-    first_says: list[str] = []
+async def test_asterisk_killed_and_started_again_is_served_again(fresh_lab):
+    """The link ends when Asterisk dies, and comes back after its boot."""
     links = 0
-    second_chance = asyncio.Event()
-
-    async def first() -> None:
-        nonlocal links
+    restart = None
+    async with (
+        ARIClient(fresh_lab.ari_url, fresh_lab.ari_user, fresh_lab.ari_password) as client,
+        EventConnection(client, first_delay=0.02, max_delay=0.05) as events,
+        asyncio.timeout(30),
+    ):
         async for link in events:
             links += 1
-            if links == 2:
-                second_chance.set()
+            if links == 1:
+                fresh_lab.kill()
+                restart = asyncio.create_task(asyncio.to_thread(fresh_lab.restart))
+            else:
+                await client.set_event_filter(allowed=["StasisStart"])
+                await client.originate(
+                    "Local/answer@lab-phone/n", channel_id=own_id("call"), formats="slin"
+                )
             async for event in link:
-                first_says.append(event.type)
+                assert isinstance(event, StasisStart)
+                break
+            if links == 2:
+                break
+        assert restart is not None
+        await restart
+
+
+async def test_another_program_takes_over_and_leaves(lab, client, monkeypatch, caplog):
+    """The replaced one does not fight: it waits until the other has left, then serves again."""
+    monkeypatch.setattr(connection, "STANDBY", 0.1)
+    heard: list[list[str]] = []
+
+    async def first() -> None:
+        async for link in events:
+            heard.append([])
+            async for event in link:
+                heard[-1].append(event.type)
 
     async with EventConnection(client, first_delay=0.05) as events:
         reader = asyncio.create_task(first())
-        async with asyncio.timeout(DEADLINE):
-            while not links:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: heard)
         other = await client.events_websocket(10)
         await asyncio.sleep(0.5)  # five looks of the standby: nothing may happen in them
-        assert (links, other.closed) == (1, False)
-        assert first_says == [ApplicationReplaced.__name__]
+        assert heard == [["ApplicationReplaced"]]
+        assert not other.closed
         await other.close()
-        await asyncio.wait_for(second_chance.wait(), DEADLINE)
+        await eventually(lambda: len(heard) == 2)
         await client.originate(
             "Local/answer-0.1@lab-phone/n", channel_id=own_id("call"), formats="slin"
         )
-        async with asyncio.timeout(DEADLINE):
-            while "StasisEnd" not in first_says:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: "StasisEnd" in heard[1])
     await reader
     assert "another program serves application" in caplog.text

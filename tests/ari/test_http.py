@@ -119,7 +119,7 @@ async def test_an_answer_that_is_no_channel_is_a_server_error():
 
 
 async def test_a_stale_connection_is_replaced_for_what_may_be_repeated():
-    """A GET and a POST with an id of ours do not notice that the server closed the idle connection."""
+    """A GET and a POST that sets a state do not notice that the idle connection was closed."""
     async with Forgetful.run() as server:
         client = client_of(server.url)
         await client.connect()
@@ -141,17 +141,17 @@ async def test_a_stale_connection_is_replaced_for_what_may_be_repeated():
 async def test_what_would_happen_twice_is_sent_once():
     """A playback, digits and a mute toggle are not repeated, they fail instead."""
     async with Forgetful.run() as server:
+        client = client_of(server.url)
         for request in (
-            lambda client: client.play_on_channel("c", "sound:beep", playback_id="p"),
-            lambda client: client.send_dtmf("c", "1"),
-            lambda client: client.mute_recording("r"),
-            lambda client: client.originate("Local/x"),
+            client.play_on_channel("c", "sound:beep", playback_id="p"),
+            client.send_dtmf("c", "1"),
+            client.mute_recording("r"),
+            client.originate("Local/x"),
         ):
-            client = client_of(server.url)
             await client.connect()
             before = len(server.requests)
             with pytest.raises(TelephonyConnectionError):
-                await request(client)
+                await request
             await client.close()
             assert len(server.requests) == before + 1
 
@@ -248,15 +248,17 @@ async def test_a_client_that_is_not_connected_says_so():
     """Before connect and after close a verb raises RuntimeError that tells what to call."""
     async with peer(answering(200, INFO.decode())) as server:
         client = client_of(server.url)
+        states = []
         for _ in range(2):
-            assert not client.is_connected
+            states.append(client.is_connected)
             with pytest.raises(RuntimeError, match=r"await connect\(\)"):
                 await client.ping()
             info = await client.connect()
             assert (await client.connect()) == info
-            assert client.is_connected
+            states.append(client.is_connected)
             await client.close()
             await client.close()
+    assert states == [False, True, False, True]
 
 
 async def test_a_failed_connect_leaves_nothing_open():

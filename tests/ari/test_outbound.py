@@ -1,4 +1,4 @@
-"""The events websocket that Asterisk opens to us: who may, and that nothing is lost while we are away."""
+"""The events websocket that Asterisk opens to us: who may, and nothing lost while we are away."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from voxtra.exceptions import ConfigurationError
 from voxtra.ids import own_id
 from voxtra.lab.instance import Lab
 
-from .calls import DEADLINE
+from .calls import DEADLINE, eventually
 
 USER, PASSWORD = "asterisk", "pa:ss w/örd"
 HOLD = '{"type":"ChannelHold","channel":{"id":"c"}}'
@@ -165,7 +165,7 @@ async def _until(events: OutboundListener, kind: type[Event]) -> list[Event]:
 
 @pytest.mark.asterisk
 async def test_nothing_is_lost_while_we_are_away():
-    """A whole recorded call while nobody listens is told afterwards: all of it, in order, dated as it was."""
+    """A whole recorded call while nobody listens is told afterwards, in order, dated as it was."""
     app = "wire-outbound"
     events = listener()
     await events.start()
@@ -186,9 +186,7 @@ async def test_nothing_is_lost_while_we_are_away():
             await client.originate(
                 "Local/tone-440@lab-phone/n", channel_id=channel_id, formats="slin"
             )
-            async with asyncio.timeout(DEADLINE):
-                while (await client.get_channel(channel_id)).dialplan.app_name != "Stasis":
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: _in_stasis(client, channel_id))
             await client.record_channel(channel_id, name, fmt="wav")
             await asyncio.sleep(2)  # the time we are away
             await client.hangup_channel(channel_id)
@@ -211,6 +209,10 @@ async def test_nothing_is_lost_while_we_are_away():
     assert stamps == sorted(stamps)
     assert _seconds(stamps[-1]) - _seconds(stamps[0]) >= 2
     assert {StasisStart, RecordingStarted, RecordingFinished} <= {type(event) for event in told}
+
+
+async def _in_stasis(client: ARIClient, channel_id: str) -> bool:
+    return (await client.get_channel(channel_id)).dialplan.app_name == "Stasis"
 
 
 def _seconds(timestamp: str) -> float:

@@ -132,26 +132,30 @@ def test_logs_shows_the_last_lines() -> None:
     assert parsed == lines
 
 
-def test_logs_follows_until_the_lab_ends() -> None:
+async def test_logs_follows_until_the_lab_ends() -> None:
     """`logs --follow` shows what comes and ends with the lab."""
-    run("up")
+    await asyncio.to_thread(run, "up")
     lab = state.find("lab")
     command = "from voxtra.lab.commands import lab; lab()"
-    with subprocess.Popen(
-        [sys.executable, "-c", command, "logs", "-n", "1", "--follow"],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as follower:
-        assert follower.stdout is not None
-        assert follower.stdout.readline()
-        lab.cli("logger rotate")  # a line that does not come is a test that times out
-        lab.cli("dialplan reload")
-        lab.cli("channel originate Local/nobody@nowhere application NoOp")
-        while "nobody@nowhere" not in follower.stdout.readline():
-            continue
-        run("down")
-        follower.stdout.read()
-        assert follower.wait(10) == 0
+    follower = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-c", command, "logs", "-n", "1", "--follow"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert follower.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            assert await follower.stdout.readline()
+            async with ARIClient(lab.ari_url, lab.ari_user, lab.ari_password) as client:
+                await client.originate("Local/nobody@nowhere/n", formats="slin")
+            await follower.stdout.readuntil(b"nobody@nowhere")
+            await asyncio.to_thread(run, "down")
+            await follower.communicate()
+        assert follower.returncode == 0
+    finally:
+        if follower.returncode is None:
+            follower.kill()
+            await follower.communicate()
 
 
 def test_a_lab_that_is_not_there_is_one_clear_line() -> None:

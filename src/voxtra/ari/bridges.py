@@ -9,7 +9,7 @@ import msgspec
 
 from voxtra.ari.http import AriHttp, segment
 from voxtra.ari.media import media_list
-from voxtra.ari.recordings import record_query
+from voxtra.ari.recordings import record_params
 from voxtra.ari.schema import Bridge, LiveRecording, Playback
 
 __all__ = ["BridgeVerbs"]
@@ -91,7 +91,7 @@ class BridgeVerbs(AriHttp):
 
         It ends when the last channel leaves; one who joins later is not recorded.
         """
-        params = record_query(
+        params = record_params(
             name, fmt, max_duration, max_silence, if_exists, beep=beep, terminate_on=terminate_on
         )
         return await self._fetch(_LIVE, "POST", f"/bridges/{segment(bridge_id)}/record", params)

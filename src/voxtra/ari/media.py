@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from voxtra.ari.http import AriHttp, segment
-from voxtra.ari.recordings import record_query
+from voxtra.ari.recordings import record_params
 from voxtra.ari.schema import Channel, LiveRecording, Playback
 
 __all__ = ["MediaVerbs", "media_list"]
@@ -56,7 +56,7 @@ class MediaVerbs(AriHttp):
         RecordingStarted, even RecordingFinished, may come before the answer. Raises
         InvalidRecordingName before anything is sent.
         """
-        params = record_query(
+        params = record_params(
             name, fmt, max_duration, max_silence, if_exists, beep=beep, terminate_on=terminate_on
         )
         return await self._fetch(_LIVE, "POST", f"/channels/{segment(channel_id)}/record", params)

@@ -15,7 +15,7 @@ from voxtra.ari.http import AriHttp, segment
 from voxtra.ari.schema import LiveRecording, StoredRecording
 from voxtra.exceptions import InvalidRecordingName
 
-__all__ = ["RecordingVerbs", "checked_name", "record_query"]
+__all__ = ["RecordingVerbs", "checked_name", "record_params"]
 
 _LIVE: Final = msgspec.json.Decoder(LiveRecording)
 _STORED: Final = msgspec.json.Decoder(StoredRecording)
@@ -42,7 +42,7 @@ def checked_name(name: str) -> str:
     return name
 
 
-def record_query(
+def record_params(
     name: str,
     fmt: str,
     max_duration: int,

@@ -162,6 +162,7 @@ def _download(work: Path, mirrors: list[str], show: _Show) -> list[Path]:
         "Acquire::Check-Valid-Until": "false",
         "Acquire::Languages": "none",
         "APT::Install-Recommends": "false",
+        "APT::Update::Error-Mode": "any",  # else an unreachable mirror is a warning
         "APT::Sandbox::User": "",
         "Debug::NoLocking": "true",
     }

@@ -253,9 +253,9 @@ class AsteriskAdapter(BaseTelephonyAdapter):
         if adopt:
             for channel in channels.values():
                 plan = channel.dialplan
-                if plan.app_name == "Stasis" and plan.app_data.split(",")[0] == self.app_name:
-                    if channel.id not in self._dials:
-                        self._emit(self._calls.entered(channel))
+                ours = plan.app_name == "Stasis" and plan.app_data.split(",")[0] == self.app_name
+                if ours and channel.id not in self._dials:
+                    self._emit(self._calls.entered(channel))
 
     async def _watch_calls(self) -> None:
         """Another instance took our application's name over and gets the events: look after our own

@@ -35,7 +35,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class TrackStatus:
-    """What the PBX holds of one track: `live` while it is writing, `stored` once there is a file."""
+    """What the PBX holds of a track: `live` while it is writing, `stored` once there is a file."""
 
     live: bool
     stored: bool

@@ -1,0 +1,81 @@
+"""What somebody asks of a recording, checked before anything reaches the PBX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final, TypeVar
+
+from voxtra.ids import new_id
+from voxtra.model import Layout, Recording, RecordingTarget
+from voxtra.names import checked_name
+from voxtra.spool import check_format
+
+__all__ = ["MAX_DURATION", "RecordOptions"]
+
+MAX_DURATION: Final = 24 * 3600
+"""Seconds: the longest recording, and the default. Asterisk ends it up to a second late."""
+
+E = TypeVar("E", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOptions:
+    """What somebody asks of a recording.
+
+    `max_duration` and `max_silence` are whole seconds (0: the default maximum, no silence limit);
+    `terminate_on` is "none", "any", "#" or "*".
+    """
+
+    name: str = ""
+    fmt: str = "wav"
+    layout: Layout | str = Layout.MONO
+    target: RecordingTarget | str = RecordingTarget.SNOOP
+    max_duration: int = 0
+    max_silence: int = 0
+    terminate_on: str = "none"
+
+    @property
+    def checked_target(self) -> RecordingTarget:
+        """The target; `ValueError` names the valid ones."""
+        return _choice(RecordingTarget, self.target, "target")
+
+    def recording(self, call_id: str, target_id: str, default_max: int) -> Recording:
+        """Return the recording asked for, in its first state."""
+        recording_id = new_id()
+        layout, target = _choice(Layout, self.layout, "layout"), self.checked_target
+        check_format(self.fmt, layout)
+        if layout is Layout.STEREO and target is not RecordingTarget.SNOOP:
+            raise ValueError('layout: stereo needs the two sides of one call; use target="snoop"')
+        if not 0 <= self.max_duration <= MAX_DURATION:
+            raise ValueError(
+                f"max_duration: {self.max_duration} is not between 0 and {MAX_DURATION} seconds"
+            )
+        if self.max_silence < 0:
+            raise ValueError(f"max_silence: {self.max_silence} is negative; use 0 for no limit")
+        if self.terminate_on not in ("none", "any", "#", "*"):
+            raise ValueError(
+                f'terminate_on: {self.terminate_on!r} is not one of "none", "any", "#", "*"'
+            )
+        return Recording(
+            id=recording_id,
+            name=checked_name(self.name) if self.name else f"voxtra-{recording_id}",
+            call_id=call_id,
+            target=target,
+            target_id=target_id,
+            format=self.fmt,
+            layout=layout,
+            max_duration=self.max_duration or default_max,
+            max_silence=self.max_silence,
+            terminate_on=self.terminate_on,
+            requested_at=datetime.now(UTC),
+        )
+
+
+def _choice(kind: type[E], value: str, field: str) -> E:
+    try:
+        return kind(value)
+    except ValueError:
+        valid = ", ".join(member.value for member in kind)
+        raise ValueError(f"{field}: {value!r} is not one of {valid}") from None
