@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from voxtra.exceptions import CallEnded, NotFound, VoxtraError
 from voxtra.ids import own_id
-from voxtra.model import RecordingTarget
+from voxtra.model import EndReason, RecordingTarget
 from voxtra.recorder import Recorder
 from voxtra.recording_verbs import RecordingVerbs
 from voxtra.telephony.base import BaseTelephonyAdapter
@@ -117,8 +117,9 @@ class Bridge(RecordingVerbs):
 
     async def _close(self) -> None:
         try:
-            if self._recorder is not None:
-                await self.record_stop()
+            active = self._recorder.active(self.id) if self._recorder else None
+            if self._recorder is not None and active is not None:
+                await self._recorder.stop(active.id, EndReason.HANGUP)
         except VoxtraError as error:
             log.warning("bridge %s: its recording could not be stopped: %s", self.id, error)
         try:

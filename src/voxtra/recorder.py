@@ -437,6 +437,7 @@ class Recorder:
         """Tell the sink, once: of every recording that began and was not cancelled."""
         recording = live.recording
         try:
+            await self._adapter.release_capture(recording)
             if live.sink is not None and live.wants_sink:
                 path = self._spool.path_of(recording.name, recording.format)
                 await deliver(live.sink, metadata_of(recording, path))

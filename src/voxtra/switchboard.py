@@ -5,6 +5,7 @@ everybody concerned.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from enum import Enum
@@ -15,6 +16,7 @@ from voxtra.exceptions import CallEnded, DialFailed, VoxtraError
 from voxtra.ids import own_id
 from voxtra.model import CallDirection, Disposition
 from voxtra.recorder import Recorder
+from voxtra.retry import delays
 from voxtra.router import CallInfo, Router
 from voxtra.session import CallSession
 from voxtra.telephony.base import BaseTelephonyAdapter
@@ -103,7 +105,7 @@ class Switchboard:
     # -- events
 
     def on_event(self, event: VoxtraEvent) -> None:
-        """Take one event of the adapter. Synchronous: the next finds all that it changes changed."""
+        """Take one event of the adapter; synchronous, so that events never overtake each other."""
         if event.type in _RECORDING:
             self._recorder.on_event(event)
             return
@@ -208,12 +210,13 @@ class Switchboard:
             data = {"error_type": type(error).__name__, "message": str(error)}
             self._publish(VoxtraEvent(EventType.ERROR, session.id, data))
         finally:
-            await self._try("release", session.release())
+            await self._let_go(session)
 
     async def _reject(self, session: CallSession, reason: str, why: str) -> None:
         data = {"reason": why, "disposition": Disposition.REJECTED.value}
         self._publish(VoxtraEvent(EventType.CALL_FAILED, session.id, data))
         await self._try("reject", session.hangup(reason))
+        await self._let_go(session)
 
     async def dial(
         self,
@@ -251,6 +254,18 @@ class Switchboard:
             data = {"target": endpoint, "transferred_to": session.id}
             self._publish(VoxtraEvent(EventType.CALL_TRANSFERRED, origin.id, data))
         return session
+
+    async def _let_go(self, session: CallSession) -> None:
+        """Hang up a call whose handler is done, as often as it takes: it would stay up unheard."""
+        for delay in delays(0.5, cap=30.0):
+            try:
+                await session.release()
+                return
+            except VoxtraError as error:
+                log.warning("call %s could not be hung up: %s", session.id, error)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await session.wait_ended()
 
     async def _try(self, verb: str, work: Awaitable[object]) -> None:
         try:

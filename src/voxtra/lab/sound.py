@@ -8,21 +8,20 @@ import wave
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
+from numpy.typing import NDArray
 
+from voxtra.audio import tone
 from voxtra.lab import process
 from voxtra.lab.errors import LabError
 
-__all__ = ["PEAK", "RATE", "check", "write"]
+__all__ = ["LEVEL", "RATE", "check", "write"]
 
 RATE = 8000
 """Samples per second."""
 
-PEAK = 10 ** (-12 / 20)
-"""Peak of every sound, as a part of full scale: -12 dBFS leaves room for mixing."""
-
-Samples = npt.NDArray[np.float64]
+LEVEL = -12.0
+"""Peak of a tone and of speech, in dBFS: it leaves room for mixing."""
 
 
 def check(spec: str) -> None:
@@ -54,17 +53,15 @@ def write(spec: str, path: Path, *, seconds: float) -> None:
     kind, _, rest = spec.partition(":")
     if kind == "say":
         samples = _speech(rest)
+    elif kind == "tone":
+        samples = tone.sine(_hertz(spec), seconds, RATE, LEVEL)
     else:
-        time = np.arange(round(seconds * RATE)) / RATE
-        hertz = _hertz(spec) if kind == "tone" else 0.0
-        samples = np.sin(2 * np.pi * hertz * time)
-    loudest = float(np.max(np.abs(samples), initial=0.0))
-    scaled = samples * (PEAK / loudest) if kind == "say" and loudest > 0 else samples * PEAK
+        samples = np.zeros(round(seconds * RATE), np.int16)
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(RATE)
-        file.writeframes((scaled * 32767).round().astype("<i2").tobytes())
+        file.writeframes(samples.astype("<i2").tobytes())
 
 
 def _hertz(spec: str) -> float:
@@ -78,18 +75,19 @@ def _hertz(spec: str) -> float:
     return hertz
 
 
-def _speech(text: str) -> Samples:
+def _speech(text: str) -> NDArray[np.int16]:
     # By standard input, so that no text is ever taken for an option.
     done = process.run(["espeak-ng", "--stdin", "--stdout"], stdin=text.encode())
     if done.returncode != 0 or not done.stdout:
         msg = f"espeak-ng failed: {done.stderr.decode(errors='replace').strip()}"
         raise LabError(msg)
     spoken, rate = soundfile.read(io.BytesIO(done.stdout), dtype="float64")
-    return _resample(spoken, rate)
-
-
-def _resample(samples: Samples, rate: int) -> Samples:
-    """Bring samples to `RATE` by cutting off their spectrum: exact, and fast enough for a text."""
-    length = round(len(samples) * RATE / rate)
-    spectrum = np.fft.rfft(samples)[: length // 2 + 1]
-    return np.fft.irfft(spectrum, n=length) * (length / len(samples))
+    # Cutting off the spectrum is exact, and fast enough for a text.
+    length = round(len(spoken) * RATE / rate)
+    speech = np.fft.irfft(np.fft.rfft(spoken)[: length // 2 + 1], n=length)
+    loudest = np.max(np.abs(speech), initial=0.0)
+    if loudest == 0:
+        msg = f"there is nothing to say in {text!r}"
+        raise LabError(msg)
+    scaled: NDArray[np.float64] = np.rint(speech * (32767 * 10 ** (LEVEL / 20) / loudest))
+    return scaled.astype(np.int16)

@@ -212,11 +212,12 @@ class AsteriskAdapter(BaseTelephonyAdapter):
             restarted = bool(self._startup_time) and startup_time != self._startup_time
             self._startup_time = startup_time
             if lost_at is not None:
+                # The gap first: it explains the ends of the calls that are reported next.
+                await self._on_gap(Gap(lost_at, restarted))
                 # Asterisk's own websocket queues what happens while it is down: a look ahead of the
                 # queue would tell it twice.
                 if restarted or not isinstance(self._source, OutboundListener):
                     await self._reconcile(known, adopt=True)
-                await self._on_gap(Gap(lost_at, restarted))
             if not self._ready.done():
                 log.info(
                     "connected to Asterisk %s as %s",
@@ -270,10 +271,15 @@ class AsteriskAdapter(BaseTelephonyAdapter):
 
     def _dispatch(self, event: schema.Event) -> None:
         translate = self._table.get(type(event))
-        if translate is not None:
+        if translate is None:
+            return
+        try:
             for domain_event in translate(event):
                 self._on_event(domain_event)
             self._bus.publish(event)
+        except Exception:
+            # A mistake in handling one event must not cost all calls theirs.
+            log.exception("could not handle %s", event)
 
     def _emit(self, events: Iterable[VoxtraEvent]) -> None:
         for event in events:
@@ -442,6 +448,10 @@ class AsteriskAdapter(BaseTelephonyAdapter):
     async def cancel_capture(self, recording: Recording) -> None:
         """See `BaseTelephonyAdapter.cancel_capture`."""
         await self._captures.cancel(recording)
+
+    async def release_capture(self, recording: Recording) -> None:
+        """See `BaseTelephonyAdapter.release_capture`."""
+        self._captures.release(recording)
 
     async def probe_track(self, track: Track) -> TrackStatus:
         """See `BaseTelephonyAdapter.probe_track`."""

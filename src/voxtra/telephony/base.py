@@ -196,6 +196,9 @@ class BaseTelephonyAdapter(ABC):
         """Stop and discard the files."""
         raise NotSupported(type(self).__name__, "cancel_capture")
 
+    async def release_capture(self, recording: Recording) -> None:  # noqa: B027  # nothing held
+        """Let go of what is held for a recording that is over; who holds nothing inherits this."""
+
     async def probe_track(self, track: Track) -> TrackStatus:
         """Tell what the PBX holds of a track."""
         raise NotSupported(type(self).__name__, "probe_track")

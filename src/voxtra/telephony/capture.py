@@ -224,8 +224,8 @@ class CapturePlane:
         yield self._event(EventType.RECORDING_FAILED, capture, cause=capture.failed)
         self._release(capture)
 
-    def forget(self, recording: Recording) -> None:
-        """Stop watching a recording that ended without an event."""
+    def release(self, recording: Recording) -> None:
+        """Stop watching a recording; most were let go by the event of their end."""
         capture = self._by_track.get(recording.tracks[0].name) if recording.tracks else None
         if capture is not None:
             self._release(capture)

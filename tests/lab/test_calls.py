@@ -101,7 +101,7 @@ async def test_a_placed_call_says_its_tone(lab: Pbx, app: Listener, place_call: 
     await app.client.answer_channel(start.channel.id)
     hertz, level = await record(app, lab, start.channel.id, 0.6)
     assert hertz == pytest.approx(700, abs=5)
-    assert level == pytest.approx(sound.PEAK / np.sqrt(2), rel=0.1)
+    assert level == pytest.approx(10 ** (sound.LEVEL / 20) / np.sqrt(2), rel=0.1)
     await app.client.hangup_channel(start.channel.id)
     ended = await calling
     assert ended.answered

@@ -1,0 +1,234 @@
+"""The command `voxtra`.
+
+Exit codes: 0 done; 1 done, but the answer is no (a check failed, a call was not answered); 2 it
+could not be done, and one line on standard error says why and what to do; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from voxtra.app import VoxtraApp
+from voxtra.ari import ARIClient
+from voxtra.audio.formats import FORMATS
+from voxtra.config import VoxtraConfig
+from voxtra.exceptions import ConfigurationError, VoxtraError
+from voxtra.ids import own_id
+from voxtra.preflight import NEWEST_TESTED, OLDEST_SUPPORTED, Check, run_checks
+from voxtra.registry import registry
+from voxtra.scaffold import scaffold
+from voxtra.version import __version__
+
+__all__ = ["cli", "main"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        code = cli.main(args=argv, prog_name="voxtra", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:  # `voxtra lab`
+        click.echo(error.format_message())
+        return 0
+    except click.Abort:
+        return EXIT_INTERRUPTED
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx is not None else "voxtra"
+        click.echo(f"Error: {error.format_message()} See `{where} --help`.", err=True)
+        return EXIT_ERROR
+    except click.ClickException as error:
+        click.echo(f"Error: {error.format_message()}", err=True)
+        return EXIT_ERROR
+    except VoxtraError as error:
+        click.echo(f"Error: {error}", err=True)
+        return EXIT_ERROR
+    return code if isinstance(code, int) else 0
+
+
+class _Cli(click.Group):
+    """Imports the lab only when it is asked for: nothing else needs it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), "lab"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "lab":
+            group: click.Group = import_module("voxtra.lab.commands").lab
+            return group
+        return super().get_command(ctx, cmd_name)
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def _config(command: F) -> F:
+    return click.option(
+        "-c",
+        "--config",
+        "path",
+        default="voxtra.yaml",
+        show_default=True,
+        type=click.Path(path_type=Path),
+        help="The configuration file.",
+    )(command)
+
+
+@click.group(cls=_Cli, invoke_without_command=True)
+@click.version_option(__version__, message="voxtra %(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Serve and record phone calls on Asterisk."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+@cli.command()
+@_config
+@click.option("--debug", is_flag=True, help="Log every event.")
+@_json
+def start(path: Path, *, debug: bool, as_json: bool) -> None:
+    """Serve calls until Ctrl-C or SIGTERM.
+
+    Asterisk need not be there yet: the connection is tried again until it is. A refused user or
+    password is an error. With --json the object is printed when calls are being served.
+    """
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    config, app = _load(path)
+    app.debug = app.debug or debug
+
+    @app.on_startup
+    async def ready() -> None:
+        if as_json:
+            serving = {"app_name": app.app_name, "routes": len(config.routes), "pid": os.getpid()}
+            click.echo(json.dumps(serving))
+        else:
+            click.echo(f"serving calls as {app.app_name!r}; Ctrl-C ends it")
+
+    app.run()
+
+
+@cli.command()
+@_config
+@_json
+@click.pass_context
+def check(ctx: click.Context, path: Path, *, as_json: bool) -> None:
+    """Check the configuration, and whether Asterisk can do what is needed.
+
+    Exit code 1 when a check fails; 2 when the configuration is wrong or Asterisk can't be reached.
+    """
+    config, _ = _load(path)
+    found = [Check("config", True, f"{path}: {len(config.routes)} routes"), *_examine(config)]
+    good = all(one.ok for one in found)
+    if as_json:
+        click.echo(json.dumps({"ok": good, "checks": [asdict(one) for one in found]}))
+    else:
+        _show(found)
+    if not good:
+        ctx.exit(1)
+
+
+@cli.command()
+@_json
+def info(*, as_json: bool) -> None:
+    """Show the version, the providers and the recording formats."""
+    facts = {
+        "version": __version__,
+        "python": platform.python_version(),
+        "asterisk": f"{OLDEST_SUPPORTED} or later, tested up to {NEWEST_TESTED}",
+        "providers": registry.list_all(),
+        "formats": sorted({one.canonical for one in FORMATS.values()}),
+    }
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    click.echo(f"voxtra     {facts['version']}")
+    click.echo(f"python     {facts['python']}")
+    click.echo(f"asterisk   {facts['asterisk']}")
+    click.echo(f"formats    {' '.join(facts['formats'])}")
+    for kind, names in registry.list_all().items():
+        click.echo(f"{kind:<10} {' '.join(names) or '-'}")
+
+
+@cli.command()
+@click.argument("folder", default=".", type=click.Path(path_type=Path))
+@_json
+def init(folder: Path, *, as_json: bool) -> None:
+    """Write a new app that runs into FOLDER (default: this one); nothing is overwritten."""
+    written = scaffold(folder)
+    if as_json:
+        click.echo(json.dumps({"folder": str(folder), "files": [path.name for path in written]}))
+        return
+    for path in written:
+        click.echo(f"wrote {path}")
+    click.echo(f"Next: read {folder / 'README.md'}")
+
+
+def _load(path: Path) -> tuple[VoxtraConfig, VoxtraApp]:
+    """Build the app of a file; its handlers are found beside the file."""
+    sys.path.insert(0, str(path.absolute().parent))
+    config = VoxtraConfig.from_yaml(path)
+    app = VoxtraApp.from_config(config)
+    if not config.routes:
+        raise ConfigurationError(
+            "there is none, so every call would be refused",
+            field="routes",
+            fix="Write for example: routes: [{number: '*', handler: 'app:answer'}]",
+        )
+    return config, app
+
+
+def _examine(config: VoxtraConfig) -> list[Check]:
+    provider = config.telephony.provider
+    if provider != "asterisk":
+        return [Check("pbx", True, f"there are no checks for the provider {provider!r}")]
+    return asyncio.run(_examine_asterisk(config))
+
+
+async def _examine_asterisk(config: VoxtraConfig) -> list[Check]:
+    asterisk = config.telephony.asterisk
+    client = ARIClient(
+        asterisk.base_url,
+        asterisk.username,
+        asterisk.password,
+        app_name=own_id("check"),  # under the app's own name it would take over from a running one
+        timeout=asterisk.request_timeout,
+    )
+    async with client:
+        return await run_checks(client, Path(asterisk.recording_dir))
+
+
+def _show(checks: list[Check]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for one in checks:
+        word, colour = ("ok", "green") if one.ok else ("FAILED", "red")
+        if one.ok and one.fix:
+            word, colour = "ok, but", "yellow"
+        console.print(Text(f"{word:<8}", colour), Text(f"{one.name:<10} {one.detail}"))
+        if one.fix:
+            console.print(Text(f"{'':<9}{'':<11}{one.fix}", colour))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,784 @@
+"""The recorder, on a PBX in memory that loses, doubles and delays what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.rows import ContendedStore
+from tests.system.support import Collector, eventually
+from tests.toy_pbx import ToyPbx
+from voxtra import recorder as recorder_module
+from voxtra.catalog import MemoryRecordingStore, RecordingStore
+from voxtra.events import EventType, VoxtraEvent
+from voxtra.exceptions import (
+    CallEnded,
+    ConfigurationError,
+    InvalidRecordingName,
+    RecordingActive,
+    RecordingEnded,
+    RecordingError,
+    RecordingFailed,
+)
+from voxtra.model import EndReason, Recording, RecordingState
+from voxtra.record_options import RecordOptions
+from voxtra.recorder import Recorder
+from voxtra.recording import RecordingMetadata, RecordingSink
+from voxtra.spool import Spool
+from voxtra.telephony.base import Gap
+
+CALL = "call-1"
+
+
+@pytest.fixture(autouse=True)
+def _short_waits() -> Iterator[None]:
+    """Give events milliseconds instead of a second to arrive."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recorder_module, "EVENT_GRACE", 0.005)
+        patch.setattr(recorder_module, "PROBE_CAP", 0.01)
+        yield
+
+
+@dataclass
+class Bench:
+    """A recorder on a toy PBX, and all that it told."""
+
+    folder: Path
+    store: RecordingStore = field(default_factory=MemoryRecordingStore)
+
+    def __post_init__(self) -> None:
+        self.pbx = ToyPbx(self.folder)
+        self.sink = Collector()
+        self.events: list[VoxtraEvent] = []
+        self.recorder = Recorder(
+            self.pbx,
+            Spool(self.folder, self.folder / "downloads"),
+            self.events.append,
+            default_sink=self.sink,
+            store=self.store,
+        )
+        self.pbx.listen(self.recorder.on_event, self.recorder.resync)
+
+    async def start(
+        self, name: str = "x", *, sink: RecordingSink | None = None, **options: Any
+    ) -> Recording:
+        """Record the call."""
+        return await self.recorder.start(
+            RecordOptions(name=name, **options),
+            holder_id=CALL,
+            call_id=CALL,
+            target_id=CALL,
+            sink=sink,
+        )
+
+    async def told(self) -> RecordingMetadata:
+        """Return what the sink was told, once the recorder has nothing left to do."""
+        await self.sink.wait_for(1)
+        await self.recorder.drain(5)
+        assert len(self.sink.received) == 1
+        return self.sink.received[0]
+
+    @property
+    def active(self) -> Recording | None:
+        """The recording of the call that has not ended."""
+        return self.recorder.active(CALL)
+
+    @property
+    def kinds(self) -> list[str]:
+        """The last word of the types of the events, in order."""
+        return [event.type.value.removeprefix("recording.") for event in self.events]
+
+
+@pytest.fixture(params=[MemoryRecordingStore, ContendedStore])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+    """Return a recorder on each kind of store."""
+    return Bench(tmp_path, request.param())
+
+
+# -- the plain course
+
+
+async def test_start_stop_sink(bench: Bench) -> None:
+    """A start returns when the PBX has begun, a stop when the file is finished; then the sink knows
+    what the file holds.
+    """
+    begun = await bench.start()
+    assert begun.state is RecordingState.RECORDING
+    stopped = await bench.recorder.stop(begun.id)
+    assert stopped is not None
+    assert stopped.ended_at is not None
+    told = await bench.told()
+    assert (told.session_id, told.name, told.format) == (CALL, "x", "wav")
+    assert told.file_path == str(bench.pbx.path("x"))
+    assert told.duration_seconds == 0.1
+    assert told.extra["state"] == "available"
+    assert told.extra["end_reason"] == "stopped"
+    assert (told.extra["samples"], told.extra["size"]) == (800, 1644)
+    assert bench.kinds == ["started", "finished", "available"]
+
+
+async def test_four_stops_at_once(bench: Bench) -> None:
+    """Any number of stops at once is one stop, and all return the same recording."""
+    begun = await bench.start()
+    stopped = await asyncio.gather(*(bench.recorder.stop(begun.id) for _ in range(4)))
+    assert {each.name for each in stopped if each} == {"x"}
+    assert len(stopped) == 4
+    assert bench.pbx.asked["stop"] == 1
+    await bench.told()
+
+
+async def test_nothing_to_stop(bench: Bench) -> None:
+    """A stop of a recording that is settled is None."""
+    begun = await bench.start()
+    await bench.recorder.stop(begun.id)
+    await bench.told()
+    assert await bench.recorder.stop(begun.id) is None
+
+
+async def test_one_after_another(bench: Bench) -> None:
+    """The next recording of a call can begin as soon as the stop of the first has returned."""
+    for name in ("a", "b", "c"):
+        begun = await bench.start(name)
+        await bench.recorder.stop(begun.id)
+    await bench.recorder.drain(5)
+    assert [told.name for told in bench.sink.received] == ["a", "b", "c"]
+
+
+async def test_concurrent_starts(bench: Bench) -> None:
+    """Of starts at the same moment one records; the others learn its name."""
+    results = await asyncio.gather(
+        bench.start("a"), bench.start("b"), bench.start("c"), return_exceptions=True
+    )
+    refused = [each for each in results if isinstance(each, RecordingActive)]
+    assert [each.name for each in refused] == ["a", "a"]
+    assert list(bench.pbx.live) == ["a"]
+
+
+async def test_own_sink_wins(bench: Bench) -> None:
+    """A recording's own sink is told instead of the default one, even if it counts as false."""
+
+    class Falsy(Collector):
+        def __bool__(self) -> bool:
+            return False
+
+    own = Falsy()
+    begun = await bench.start(sink=own)
+    await bench.recorder.stop(begun.id)
+    await bench.recorder.drain(5)
+    assert [told.name for told in own.received] == ["x"]
+    assert bench.sink.received == []
+
+
+# -- options, before anything is asked of the PBX
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"name": "../x"}, InvalidRecordingName, r"\.\."),
+        ({"fmt": "mp3"}, ConfigurationError, "fmt"),
+        ({"fmt": "g729"}, ConfigurationError, "no encoder"),
+        ({"layout": "quad"}, ValueError, "layout: 'quad' is not one of mono, stereo"),
+        ({"layout": "stereo", "fmt": "gsm"}, ConfigurationError, "layout"),
+        ({"layout": "stereo", "target": "channel"}, ValueError, "layout"),
+        ({"target": "moon"}, ValueError, "target"),
+        ({"max_duration": -1}, ValueError, "max_duration"),
+        ({"max_duration": 86_401}, ValueError, "max_duration"),
+        ({"max_silence": -1}, ValueError, "max_silence"),
+        ({"terminate_on": "5"}, ValueError, "terminate_on"),
+    ],
+)
+async def test_wrong_option(
+    tmp_path: Path, options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    """A wrong option is one error that names it, and the PBX is not asked for anything."""
+    bench = Bench(tmp_path)
+    with pytest.raises(error, match=words):
+        await bench.start(**options)
+    assert not bench.pbx.asked
+    assert bench.active is None
+
+
+async def test_longest_by_default(bench: Bench) -> None:
+    """Without a maximum a recording ends after 24 hours, so that none runs for ever."""
+    assert (await bench.start()).max_duration == 24 * 3600
+
+
+# -- a start that goes wrong
+
+
+async def test_started_is_lost(bench: Bench) -> None:
+    """When word of the start is lost, the PBX is asked and the recording goes on."""
+    bench.pbx.lost = {EventType.RECORDING_STARTED}
+    begun = await bench.start()
+    assert begun.state is RecordingState.RECORDING
+    assert bench.pbx.asked["probe"] == 1
+    await bench.recorder.stop(begun.id)
+    assert (await bench.told()).extra["state"] == "available"
+
+
+async def test_never_began(bench: Bench) -> None:
+    """A start that was taken and then forgotten is an error, and there is nothing to be told."""
+    bench.pbx.begins = False
+    with pytest.raises(RecordingFailed, match="the PBX never began it"):
+        await bench.start()
+    await bench.recorder.drain(5)
+    assert bench.active is None
+    assert bench.sink.received == []
+    assert bench.kinds == ["failed"]
+
+
+async def test_only_finished_arrives(bench: Bench) -> None:
+    """What has finished has begun: with word of the start lost, the sink is told all the same."""
+    bench.pbx.lost = {EventType.RECORDING_STARTED}
+    starting = asyncio.create_task(bench.start())
+    await eventually(lambda: bench.pbx.live)
+    bench.pbx.finish(bench.pbx.live["x"])
+    await starting
+    assert (await bench.told()).extra["state"] == "available"
+    assert bench.kinds == ["started", "finished", "available"]
+
+
+async def test_both_words_lost(bench: Bench) -> None:
+    """With word of start and end lost, the file is found and the sink told."""
+    bench.pbx.lost = {EventType.RECORDING_STARTED, EventType.RECORDING_FINISHED}
+    starting = asyncio.create_task(bench.start())
+    await eventually(lambda: bench.pbx.live)
+    bench.pbx.finish(bench.pbx.live["x"])
+    await starting
+    assert (await bench.told()).extra["state"] == "available"
+
+
+async def test_refused(bench: Bench) -> None:
+    """A start that the PBX refuses is an error with its cause, and the next one can follow."""
+    bench.pbx.refusal = "a recording of this name exists"
+    with pytest.raises(RecordingFailed, match="a recording of this name exists"):
+        await bench.start()
+    bench.pbx.refusal = ""
+    await bench.start("y")
+    assert bench.kinds == ["failed", "started"]
+
+
+async def test_unreachable(bench: Bench) -> None:
+    """A PBX that can't be reached is an error with its cause."""
+    bench.pbx.reachable = False
+    with pytest.raises(RecordingFailed, match="can't be reached"):
+        await bench.start()
+    assert bench.active is None
+
+
+async def test_target_is_gone(bench: Bench) -> None:
+    """A start on a call that is gone is `CallEnded`."""
+    bench.pbx.target_there = False
+    with pytest.raises(CallEnded):
+        await bench.start()
+    assert bench.active is None
+
+
+async def test_start_is_cancelled(bench: Bench) -> None:
+    """A start whose caller was cancelled leaves no recording behind."""
+    bench.pbx.hangs = True
+    starting = asyncio.create_task(bench.start())
+    await eventually(lambda: bench.pbx.asked["start"])
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    bench.pbx.hangs = False
+    await bench.recorder.drain(5)
+    assert bench.active is None
+    assert not bench.pbx.live
+
+
+async def test_cancelled_start_that_began(bench: Bench) -> None:
+    """A start that is cancelled when the PBX has begun is stopped, and its file reported."""
+    bench.pbx.held = {EventType.RECORDING_STARTED}
+    starting = asyncio.create_task(bench.start())
+    await eventually(lambda: bench.pbx.live)
+    starting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await starting
+    bench.pbx.let_go()
+    if bench.active is not None:
+        await bench.recorder.stop(bench.active.id)
+    assert (await bench.told()).extra["state"] == "available"
+    assert not bench.pbx.live
+
+
+async def test_stop_while_starting(bench: Bench) -> None:
+    """A stop that overtakes word of the start ends the recording, and the sink is told once."""
+    bench.pbx.held = {EventType.RECORDING_STARTED, EventType.RECORDING_FINISHED}
+    starting = asyncio.create_task(bench.start())
+    await eventually(lambda: bench.pbx.live)
+    active = bench.active
+    assert active is not None
+    stopping = asyncio.create_task(bench.recorder.stop(active.id))
+    await eventually(lambda: not bench.pbx.live)
+    bench.pbx.let_go(backwards=True)
+    assert await stopping
+    await asyncio.gather(starting, return_exceptions=True)
+    assert (await bench.told()).extra["end_reason"] == "stopped"
+    assert bench.kinds == ["started", "finished", "available"]
+
+
+# -- an end that goes wrong
+
+
+@pytest.mark.parametrize("kind", [EventType.RECORDING_STARTED, EventType.RECORDING_FINISHED])
+async def test_doubled(bench: Bench, kind: EventType) -> None:
+    """An event that comes twice counts once."""
+    bench.pbx.doubled = {kind}
+    begun = await bench.start()
+    await bench.recorder.stop(begun.id)
+    await bench.told()
+    assert bench.kinds == ["started", "finished", "available"]
+
+
+async def test_stops_are_lost(bench: Bench) -> None:
+    """A stop that had no effect is asked again until it has."""
+    bench.pbx.stops_lost = 3
+    begun = await bench.start()
+    assert await bench.recorder.stop(begun.id)
+    assert bench.pbx.asked["stop"] == 4
+    await bench.told()
+
+
+async def test_finished_is_lost(bench: Bench) -> None:
+    """When word of the end is lost, the PBX is asked and the file is found."""
+    bench.pbx.lost = {EventType.RECORDING_FINISHED}
+    begun = await bench.start()
+    assert await bench.recorder.stop(begun.id)
+    assert (await bench.told()).duration_seconds == 0.1
+
+
+async def test_unreachable_while_stopping(bench: Bench) -> None:
+    """A stop that can't reach the PBX gives its caller an error in time, and is carried out later."""
+    begun = await bench.start()
+    bench.pbx.reachable = False
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recorder_module, "STOP_DEADLINE", 0.05)
+        with pytest.raises(RecordingError, match="stopped when it does"):
+            await bench.recorder.stop(begun.id)
+    bench.pbx.reachable = True
+    assert (await bench.told()).extra["end_reason"] == "stopped"
+    assert not bench.pbx.live
+
+
+@pytest.mark.parametrize("lost", [set(), {EventType.RECORDING_FINISHED}])
+async def test_hang_up(bench: Bench, lost: set[EventType]) -> None:
+    """A call that ends ends its recording, whether or not the PBX's word of it arrives."""
+    bench.pbx.lost = lost
+    await bench.start()
+    bench.recorder.on_target_gone(CALL)
+    await bench.pbx.hangup_call(CALL)
+    told = await bench.told()
+    assert (told.extra["state"], told.extra["end_reason"]) == ("available", "hangup")
+
+
+async def test_finished_before_hang_up(bench: Bench) -> None:
+    """A recording that finished a moment before its call's end ended with the call."""
+    await bench.start()
+    await bench.pbx.hangup_call(CALL)
+    bench.recorder.on_target_gone(CALL)
+    assert (await bench.told()).extra["end_reason"] == "hangup"
+
+
+async def test_nothing_is_left(bench: Bench) -> None:
+    """A recording of which the PBX has nothing any more is told as failed, with the cause."""
+    await bench.start()
+    bench.pbx.live.clear()
+    bench.recorder.on_target_gone(CALL)
+    told = await bench.told()
+    assert told.extra["state"] == "failed"
+    assert "neither the recording nor a file" in told.extra["cause"]
+    assert told.duration_seconds is None
+    assert told.file_path == str(bench.pbx.path("x"))
+
+
+async def test_finished_without_a_file(bench: Bench) -> None:
+    """`Finished` without a file is a failure, with the cause and where the file should be."""
+    bench.pbx.writes_files = False
+    begun = await bench.start()
+    await bench.recorder.stop(begun.id)
+    told = await bench.told()
+    assert told.extra["state"] == "failed"
+    assert "has no file" in told.extra["cause"]
+    assert bench.kinds == ["started", "finished", "failed"]
+
+
+async def test_empty_file(bench: Bench) -> None:
+    """A file without a single sample is a failure, with the cause."""
+    bench.pbx.seconds = 0
+    begun = await bench.start()
+    await bench.recorder.stop(begun.id)
+    told = await bench.told()
+    assert told.extra["state"] == "failed"
+    assert "holds no audio" in told.extra["cause"]
+
+
+async def test_failed_while_recording(bench: Bench) -> None:
+    """A failure that the PBX reports is told once, with its cause."""
+    begun = await bench.start()
+    bench.pbx.tell(EventType.RECORDING_FAILED, begun, cause="out of order")
+    told = await bench.told()
+    assert (told.extra["state"], told.extra["cause"]) == ("failed", "out of order")
+
+
+async def test_maximum(bench: Bench) -> None:
+    """A recording as long as its maximum ended because of it."""
+    bench.pbx.seconds = 1.4
+    begun = await bench.start(max_duration=1)
+    bench.pbx.finish(begun)
+    assert (await bench.told()).extra["end_reason"] == "max_duration"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [({"max_silence": 2}, "silence"), ({}, "unknown"), ({"terminate_on": "#"}, "key")],
+)
+async def test_ended_by_itself(bench: Bench, options: dict[str, Any], reason: str) -> None:
+    """A recording that ended by itself did so for the one reason there can be."""
+    begun = await bench.start(target="channel", **options)
+    bench.pbx.finish(begun)
+    assert (await bench.told()).extra["end_reason"] == reason
+
+
+@pytest.mark.parametrize(("wanted", "pressed"), [("#", "#"), ("any", "7")])
+async def test_key_ends_it(bench: Bench, wanted: str, pressed: str) -> None:
+    """The key that was agreed on ends the recording of a snoop, which hears none of its own."""
+    begun = await bench.start(terminate_on=wanted)
+    if wanted == "#":
+        bench.recorder.on_digit(CALL, "5")
+    bench.recorder.on_digit("another call", pressed)
+    assert bench.active == begun
+    bench.recorder.on_digit(CALL, pressed)
+    assert (await bench.told()).extra["end_reason"] == "key"
+
+
+# -- gaps
+
+
+async def test_gap_leaves_it_running(bench: Bench) -> None:
+    """A recording that ran on through a gap runs on."""
+    begun = await bench.start()
+    await bench.recorder.resync(Gap(datetime.now(UTC), restarted=False))
+    await eventually(lambda: bench.pbx.asked["probe"])
+    assert bench.active == begun
+    await bench.recorder.stop(begun.id)
+    assert (await bench.told()).extra["end_reason"] == "stopped"
+
+
+async def test_ended_in_a_gap(bench: Bench) -> None:
+    """A recording that ended while no events came is found out about."""
+    begun = await bench.start()
+    bench.pbx.lost = {EventType.RECORDING_FINISHED}
+    bench.pbx.finish(begun)
+    await bench.recorder.resync(Gap(datetime.now(UTC), restarted=False))
+    assert (await bench.told()).extra["state"] == "available"
+
+
+async def test_pbx_restarted(bench: Bench) -> None:
+    """What a crash of the PBX cost is measured: the time until the crash that the file lacks."""
+    begun = await bench.start()
+    assert begun.started_at is not None
+    bench.pbx.lost = {EventType.RECORDING_FINISHED}
+    bench.pbx.finish(begun)
+    crash = begun.started_at + timedelta(seconds=2)
+    bench.recorder.on_target_gone(CALL)
+    await bench.recorder.resync(Gap(crash, restarted=True))
+    told = await bench.told()
+    assert told.extra["lost_seconds"] == 1.9
+    assert told.extra["ended_at"] == crash.isoformat()
+    assert told.extra["state"] == "available"
+    assert told.extra["end_reason"] == "pbx_lost"
+
+
+async def test_pbx_restarted_without_the_file(bench: Bench) -> None:
+    """A recording that a crash left nothing of is told as failed because of it."""
+    await bench.start()
+    bench.pbx.live.clear()
+    await bench.recorder.resync(Gap(datetime.now(UTC), restarted=True))
+    told = await bench.told()
+    assert (told.extra["state"], told.extra["end_reason"]) == ("failed", "pbx_lost")
+
+
+# -- live operations
+
+
+async def test_pause(bench: Bench) -> None:
+    """Pausing twice asks the PBX once; both changes are told."""
+    begun = await bench.start()
+    for on in (True, True, False, False):
+        await bench.recorder.pause(begun.id, on=on)
+        assert bench.active is not None
+        assert bench.active.paused is on
+    assert (bench.pbx.asked["pause"], bench.pbx.asked["resume"]) == (1, 1)
+    assert bench.kinds == ["started", "paused", "resumed"]
+
+
+async def test_mute(bench: Bench) -> None:
+    """Muting twice, even at the same moment, asks the PBX once: a second time would un-mute."""
+    begun = await bench.start()
+    await asyncio.gather(*(bench.recorder.mute(begun.id, on=True) for _ in range(3)))
+    assert bench.pbx.asked["mute"] == 1
+    assert bench.active is not None
+    assert bench.active.muted
+    await bench.recorder.mute(begun.id, on=False)
+    await bench.recorder.mute(begun.id, on=False)
+    assert bench.pbx.asked["unmute"] == 1
+    assert not bench.active.muted
+
+
+async def test_mute_that_fails_is_not_noted(bench: Bench) -> None:
+    """A mute that did not reach the PBX is not believed, so that it can be asked again."""
+    begun = await bench.start()
+    bench.pbx.reachable = False
+    with pytest.raises(Exception, match="can't be reached"):
+        await bench.recorder.mute(begun.id, on=True)
+    bench.pbx.reachable = True
+    await bench.recorder.mute(begun.id, on=True)
+    assert bench.active is not None
+    assert bench.active.muted
+
+
+async def test_mute_of_what_has_ended(bench: Bench) -> None:
+    """A live operation on a recording that is over says so."""
+    begun = await bench.start()
+    bench.pbx.live.clear()
+    with pytest.raises(RecordingEnded):
+        await bench.recorder.mute(begun.id, on=True)
+    bench.pbx.tell(EventType.RECORDING_FAILED, begun, cause="gone")
+    await bench.told()
+    with pytest.raises(RecordingEnded):
+        await bench.recorder.pause(begun.id, on=True)
+
+
+async def test_mute_of_what_has_not_begun(bench: Bench) -> None:
+    """A live operation on a recording that has not begun says so."""
+    bench.pbx.hangs = True
+    starting = asyncio.create_task(bench.start())
+    await eventually(lambda: bench.active)
+    assert bench.active is not None
+    with pytest.raises(RecordingError, match="has not begun"):
+        await bench.recorder.mute(bench.active.id, on=True)
+    starting.cancel()
+
+
+async def test_cancel(bench: Bench) -> None:
+    """A cancelled recording is told to no sink, and frees the call at once."""
+    begun = await bench.start()
+    await bench.recorder.cancel(begun.id)
+    assert bench.active is None
+    await bench.recorder.drain(5)
+    assert bench.sink.received == []
+    assert bench.kinds == ["started", "failed"]
+    assert bench.events[-1].data["end_reason"] == "cancelled"
+
+
+async def test_cancel_that_fails(bench: Bench) -> None:
+    """A cancel that did not reach the PBX leaves the recording as it was."""
+    begun = await bench.start()
+    bench.pbx.reachable = False
+    with pytest.raises(Exception, match="can't be reached"):
+        await bench.recorder.cancel(begun.id)
+    bench.pbx.reachable = True
+    assert bench.active == begun
+    await bench.recorder.stop(begun.id)
+    assert (await bench.told()).extra["state"] == "available"
+
+
+# -- rivals for the row
+
+
+@pytest.mark.parametrize("rivals", [1, 2, 5])
+async def test_lost_compare_and_set(tmp_path: Path, rivals: int) -> None:
+    """Who loses the row to another process takes its new value and tries again; nothing of either
+    is lost, and effects are due once.
+    """
+    store = ContendedStore(rivals)
+    bench = Bench(tmp_path, store)
+    begun = await bench.start()
+    await bench.recorder.mute(begun.id, on=True)
+    await bench.recorder.stop(begun.id)
+    told = await bench.told()
+    assert store.lost == rivals
+    assert told.extra["rivals"] == rivals
+    assert store.rows[begun.id].muted
+    assert store.rows[begun.id].state is RecordingState.AVAILABLE
+    assert bench.pbx.asked["stop"] == 1
+    assert bench.kinds == ["started", "finished", "available"]
+
+
+async def test_another_process_ended_it(tmp_path: Path) -> None:
+    """When another process has ended the recording, a stop returns, and the call is free."""
+    store = ContendedStore()
+    bench = Bench(tmp_path, store)
+    begun = await bench.start()
+    store.rows[begun.id] = replace(
+        store.rows[begun.id],
+        state=RecordingState.FAILED,
+        ended_at=datetime.now(UTC),
+        end_reason=EndReason.STOPPED,
+        cause="ended elsewhere",
+    )
+    async with asyncio.timeout(2):
+        await bench.recorder.stop(begun.id)
+        await bench.recorder.drain(1)
+    assert bench.active is None
+
+
+# -- the shutdown
+
+
+async def test_drain_waits_for_the_sink(bench: Bench) -> None:
+    """A drain returns when the files are finished and their sinks told."""
+    begun = await bench.start()
+    bench.pbx.finish(begun)
+    await bench.recorder.drain(5)
+    assert [told.name for told in bench.sink.received] == ["x"]
+
+
+async def test_drain_reports_what_is_unfinished(bench: Bench) -> None:
+    """What the PBX does not finish in time is told as failed, with where its file will be."""
+    await bench.start()
+    await bench.recorder.drain(0.05)
+    (told,) = bench.sink.received
+    assert (told.extra["state"], told.extra["end_reason"]) == ("failed", "shutdown")
+    assert str(bench.pbx.path("x")) in told.extra["cause"]
+
+
+@pytest.mark.parametrize("silent", [True, False])
+async def test_drain_ends_without_the_pbx(bench: Bench, silent: bool) -> None:
+    """A drain ends in time while the PBX does not answer."""
+    begun = await bench.start()
+    bench.pbx.hangs, bench.pbx.reachable = silent, False
+    stopping = asyncio.create_task(bench.recorder.stop(begun.id))
+    async with asyncio.timeout(3):
+        await bench.recorder.drain(0.05)
+    assert await stopping
+    assert [told.extra["state"] for told in bench.sink.received] == ["failed"]
+
+
+async def test_drain_ends_without_the_sink(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """A drain ends in time while a sink hangs, and says which recording it was."""
+
+    class Hanging(RecordingSink):
+        async def on_recording_complete(self, metadata: RecordingMetadata) -> None:
+            await asyncio.Event().wait()
+
+    begun = await bench.start(sink=Hanging())
+    bench.pbx.finish(begun)
+    async with asyncio.timeout(4):
+        await bench.recorder.drain(0.05)
+    assert "recording x" in caplog.text
+
+
+async def test_drain_ends_without_the_store(tmp_path: Path) -> None:
+    """A drain ends in time while the store hangs."""
+    store = ContendedStore()
+    bench = Bench(tmp_path, store)
+    await bench.start()
+
+    async def never(old: Recording, new: Recording) -> bool:
+        return await asyncio.Event().wait()
+
+    store.replace = never  # type: ignore[method-assign]  # a database that does not answer
+    async with asyncio.timeout(4):
+        await bench.recorder.drain(0.05)
+
+
+# -- whatever happens, in whatever order
+
+ACTIONS = ["stop", "pbx finishes", "hang up", "gap", "restart", "mute", "pause", "key", "let go"]
+LINES = st.sets(st.sampled_from([EventType.RECORDING_STARTED, EventType.RECORDING_FINISHED]))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    actions=st.lists(st.sampled_from(ACTIONS), max_size=8),
+    lost=LINES,
+    doubled=LINES,
+    held=LINES,
+    backwards=st.booleans(),
+    stops_lost=st.integers(0, 2),
+    rivals=st.integers(0, 3),
+    samples=st.sampled_from([0.0, 0.02]),
+)
+def test_sink_exactly_once(
+    actions: list[str],
+    lost: set[EventType],
+    doubled: set[EventType],
+    held: set[EventType],
+    backwards: bool,
+    stops_lost: int,
+    rivals: int,
+    samples: float,
+) -> None:
+    """Whatever is lost, doubled, late or done in any order: a recording that the PBX began is told
+    once, with one end.
+    """
+
+    async def live(folder: Path) -> None:
+        store = ContendedStore(rivals)
+        bench = Bench(folder, store)
+        bench.pbx.seconds = samples
+        bench.pbx.lost, bench.pbx.doubled, bench.pbx.held = set(lost), set(doubled), set(held)
+        bench.pbx.stops_lost = stops_lost
+        starting = asyncio.create_task(bench.start(terminate_on="#"))
+        await asyncio.sleep(0)
+        doing = [asyncio.create_task(act(bench, action, backwards)) for action in actions]
+        await asyncio.gather(*doing, return_exceptions=True)
+        bench.pbx.let_go(backwards=backwards)
+        await asyncio.wait([starting], timeout=2)
+        assert starting.done()
+        if bench.active is not None:
+            await bench.recorder.stop(bench.active.id)
+        await bench.recorder.drain(2)
+        assert bench.active is None
+        assert not bench.pbx.live
+        (row,) = store.rows.values()
+        begun = row.started_at is not None
+        assert len(bench.sink.received) == begun
+        finals = [kind for kind in bench.kinds if kind in ("available", "failed")]
+        assert finals == [row.state.value]
+        assert bench.kinds.count("started") == begun
+        assert bench.kinds.count("finished") <= 1
+        if begun and samples and bench.pbx.path("x").exists():
+            assert row.state is RecordingState.AVAILABLE
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(live(Path(folder)))
+
+
+async def act(bench: Bench, action: str, backwards: bool) -> None:
+    """Do one of `ACTIONS`."""
+    active = bench.active
+    if action == "let go":
+        bench.pbx.let_go(backwards=backwards)
+    elif action == "key":
+        bench.recorder.on_digit(CALL, "#")
+    elif action == "hang up":
+        await bench.pbx.hangup_call(CALL)
+        bench.recorder.on_target_gone(CALL)
+    elif action in ("gap", "restart"):
+        await bench.recorder.resync(Gap(datetime.now(UTC), restarted=action == "restart"))
+    elif action == "pbx finishes":
+        for recording in list(bench.pbx.live.values()):
+            bench.pbx.finish(recording)
+    elif active is None:
+        return
+    elif action == "stop":
+        await bench.recorder.stop(active.id)
+    elif action == "mute":
+        await bench.recorder.mute(active.id, on=True)
+    else:
+        await bench.recorder.pause(active.id, on=True)
