@@ -32,7 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the tests away from the PBX that the user's own settings name."""
-    for name in ("VOXTRA_ARI_URL", "VOXTRA_ARI_USER", "VOXTRA_ARI_PASSWORD"):
+    for name in (
+        "VOXTRA_ARI_URL",
+        "VOXTRA_ARI_USER",
+        "VOXTRA_ARI_PASSWORD",
+        "VOXTRA_RECORDING_DIR",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -41,14 +41,17 @@ LAYERS: Final = (
     # what `from voxtra import ...` gives
     "voxtra",
     # what people type
-    "voxtra.preflight voxtra.cli voxtra.cli.*",
+    "voxtra.preflight voxtra.scaffold voxtra.cli voxtra.cli.*",
 )
-"""Patterns of module names, lowest layer first; a module may import its own layer and those below."""
+"""Patterns of module names, lowest layer first; a module imports its own layer and those below."""
 
 BESIDE: Final = "voxtra.lab voxtra.lab.*"
 """The lab stands beside: it uses the lowest two layers, and only what people type uses it."""
 
-PURE: Final = "voxtra.model voxtra.events voxtra.lifecycle voxtra.ids voxtra.names voxtra.audio voxtra.audio.*"
+PURE: Final = """
+    voxtra.model voxtra.events voxtra.lifecycle voxtra.ids voxtra.names
+    voxtra.audio voxtra.audio.*
+"""
 CLIENT_LIBRARIES: Final = {
     "asyncio",
     "aiohttp",
@@ -74,10 +77,10 @@ LIMIT: Final = 450
 
 LARGER: Final = {
     "voxtra.ari.schema": "generated from Asterisk's api-docs",
-    "voxtra.app": "the constructor, the decorators and the life of an app; calls are in switchboard",
-    "voxtra.session": "one short method for each verb; digits, recordings and bridges live elsewhere",
-    "voxtra.recorder": "the one owner of live recordings; the table, files and reports live elsewhere",
-    "voxtra.telephony.asterisk": "one short method for each verb of the seam; planes live elsewhere",
+    "voxtra.app": "constructor, decorators and the life of an app; its calls are in switchboard",
+    "voxtra.session": "a short method for each verb; digits, recordings, bridges are elsewhere",
+    "voxtra.recorder": "the one owner of live recordings; table, files, reports are elsewhere",
+    "voxtra.telephony.asterisk": "a short method for each verb of the seam; planes are elsewhere",
 }
 
 
@@ -201,5 +204,4 @@ def test_rooms_are_small():
     large = {name: count for name, count in lines.items() if count > LIMIT and name not in LARGER}
     assert large == {}
     assert set(LARGER) <= set(MODULES)
-    generated = {"voxtra.ari.schema"}
-    assert {name: lines[name] for name in LARGER if lines[name] > 600}.keys() <= generated
+    assert [name for name in LARGER if lines[name] > 600] == ["voxtra.ari.schema"]

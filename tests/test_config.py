@@ -287,7 +287,7 @@ def test_keys_without_effect_are_refused(load: Load, text: str, wanted: str):
         ("telephony: {asterisk: {mode: sideways}}", "telephony.asterisk.mode: must be 'inbound'"),
         ("telephony: {asterisk: {mode: outbound}}", "telephony.asterisk: mode outbound needs"),
         (
-            "telephony: {asterisk: {listen: {port: 1}}}",
+            "telephony: {asterisk: {listen: {port: 1, username: u, password: p}}}",
             "telephony.asterisk: 'listen' has no effect in mode inbound",
         ),
         (

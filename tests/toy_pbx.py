@@ -18,7 +18,7 @@ class ToyPbx(BaseTelephonyAdapter):
     """Records `seconds` of a tone for every recording that ends by itself or by a stop.
 
     `lost`, `doubled` and `held` name the events that do not arrive, arrive twice, or wait for
-    `let_go()`; `stops_lost` is how many stops have no effect; `refusal` is why nothing begins;
+    `let_go()`; `brief` recordings end as soon as they have begun; `stops_lost` is how many stops have no effect; `refusal` is why nothing begins;
     `begins=False` means that a start is taken and nothing happens; `reachable=False` that it can't
     be asked.
     """
@@ -35,6 +35,8 @@ class ToyPbx(BaseTelephonyAdapter):
         self.stops_lost = 0
         self.refusal = ""
         self.begins = True
+        self.brief = False
+        self._released = asyncio.Event()
         self.reachable = True
         self.target_there = True
         self.writes_files = True
@@ -70,8 +72,12 @@ class ToyPbx(BaseTelephonyAdapter):
             raise TimeoutError
         self.live[recording.name] = recording
         self.tell(EventType.RECORDING_STARTED, recording)
+        if self.brief:
+            self.finish(recording)
         if EventType.RECORDING_STARTED in self.lost:
             raise TimeoutError
+        if EventType.RECORDING_STARTED in self.held:
+            await self._released.wait()
 
     async def stop_capture(self, recording: Recording) -> None:
         """Stop, unless this stop is lost."""
@@ -145,6 +151,7 @@ class ToyPbx(BaseTelephonyAdapter):
     def let_go(self, *, backwards: bool = False) -> None:
         """Deliver what was held, in order or backwards."""
         self.held.clear()
+        self._released.set()
         waiting, self.waiting = self.waiting, []
         for event in reversed(waiting) if backwards else waiting:
             self._on_event(event)

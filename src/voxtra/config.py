@@ -139,9 +139,9 @@ class ListenConfig(_Block):
 
     host: str = "127.0.0.1"
     port: _Port
-    path: Annotated[str, Field(pattern="^/")] = "/"
-    username: str = ""
-    password: _Secret = ""
+    path: Annotated[str, Field(pattern="^/")] = "/events"
+    username: Annotated[str, Field(min_length=1)]
+    password: Annotated[_Secret, Field(min_length=1)]
 
 
 class AsteriskConfig(_Block):
@@ -165,7 +165,7 @@ class AsteriskConfig(_Block):
     )
     mode: Literal["inbound", "outbound"] = "inbound"
     listen: ListenConfig | None = None
-    request_timeout: _Seconds = 10.0
+    request_timeout: _Seconds = 5.0
 
     def _check(self) -> None:
         if self.mode == "outbound" and self.listen is None:
@@ -252,7 +252,7 @@ class BackendConfig(_Block):
 class RecordingConfig(_Block):
     """What `record_start` does when the call does not say, and how long `stop()` waits for it.
 
-    `max_duration` is in seconds, 24 hours at most, 0 for no limit. Recordings and sinks have
+    `max_duration` is in seconds, 24 hours at most, 0 for that. Recordings and sinks have
     `grace_seconds` to finish when the app stops.
     """
 

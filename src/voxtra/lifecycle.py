@@ -179,6 +179,8 @@ def _noted(recording: Recording, change: Change, cell: Cell) -> Recording:
     if change.happening is Happening.STARTED:
         started_at = started_at or change.at
     elif change.happening is Happening.FINISHED:
+        # What has finished has begun: word of its start was lost.
+        started_at = started_at or change.at
         ended_at = ended_at or change.at
     # The first reason wins: a stop that was asked for explains the hang-up that follows it.
     end_reason = end_reason or change.reason

@@ -22,7 +22,8 @@ class LiveRecording:
 
     `holder_id` is the call or bridge whose one active recording it is, `hint` the duration the PBX
     reported (seconds). `ended` is set when the PBX has finished the file, `settled` when the sink
-    has been told.
+    has been told. `lock` is held while a live operation is carried out, `writing` while the row is
+    changed.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class LiveRecording:
         "settled",
         "sink",
         "target_gone",
+        "writing",
     )
 
     def __init__(self, recording: Recording, holder_id: str, sink: RecordingSink | None) -> None:
@@ -52,6 +54,7 @@ class LiveRecording:
         self.ended: asyncio.Future[None] = loop.create_future()
         self.settled: asyncio.Future[None] = loop.create_future()
         self.lock = asyncio.Lock()
+        self.writing = asyncio.Lock()
         self.cancelled = False
         self.target_gone = False
         self.hint = 0
@@ -77,6 +80,8 @@ class LiveRecording:
     def end_reason(self, seconds: float | None) -> EndReason:
         """Return why it ended if nobody asked for a stop; `seconds` is the length of the file."""
         recording = self.recording
+        if self.gap is not None:
+            return EndReason.PBX_LOST
         if seconds is not None and seconds >= recording.max_duration:
             return EndReason.MAX_DURATION
         # A bridge's recording ends by itself when the last one leaves.
@@ -104,7 +109,11 @@ class LiveRecording:
                 "channels": finished.channels,
                 "repaired": finished.repaired,
             }
-        if self.gap is not None and self.recording.started_at is not None:
-            wall = (self.gap.lost_at - self.recording.started_at).total_seconds()
-            facts["lost_seconds"] = round(max(0.0, wall - seconds), 3)
-        return facts
+        return facts | self.loss(seconds)
+
+    def loss(self, seconds: float) -> dict[str, object]:
+        """Return how many seconds of the call a file of `seconds` lacks, when the PBX was lost."""
+        if self.gap is None or self.recording.started_at is None:
+            return {}
+        wall = (self.gap.lost_at - self.recording.started_at).total_seconds()
+        return {"lost_seconds": round(max(0.0, wall - seconds), 3)}

@@ -87,6 +87,10 @@ _FOLDER_FIX: Final = (
     "Set recording_dir (VOXTRA_RECORDING_DIR) to Asterisk's recording folder as seen here"
 )
 
+_FETCHED_FIX: Final = (
+    "If Asterisk's recording folder is mounted here, set recording_dir (VOXTRA_RECORDING_DIR) to it"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -303,7 +307,7 @@ class _Probe:
         if not found.ok:
             return found
         detail = f"{found.detail}; {self._folder} does not exist here"
-        return Check(found.name, True, detail, f"{_FOLDER_FIX}, if it is; else files are fetched")
+        return Check(found.name, True, detail, _FETCHED_FIX)
 
 
 def _by_content(found: Measurement, what: str) -> Check:

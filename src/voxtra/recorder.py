@@ -243,13 +243,16 @@ class Recorder:
                 live.target_gone = (
                     recording.ended_at is None or now - recording.ended_at < HANGUP_WINDOW
                 )
-                self._feed(live, Change(Happening.TARGET_GONE, now, EndReason.HANGUP))
+                reason = EndReason.PBX_LOST if live.gap else EndReason.HANGUP
+                self._feed(live, Change(Happening.TARGET_GONE, now, reason))
 
     async def resync(self, gap: Gap) -> None:
         """Have it found out what became of every unfinished recording while no events came."""
         for live in list(self._live.values()):
-            if live.recording.ended_at is None:
-                if gap.restarted:
+            recording = live.recording
+            if recording.ended_at is None:
+                before = recording.requested_at is None or recording.requested_at <= gap.lost_at
+                if gap.restarted and before:
                     live.gap = live.gap or gap
                 self._effect(live, Effect.PROBE)
 
@@ -263,12 +266,11 @@ class Recorder:
         for live in list(self._live.values()):
             if live.recording.ended_at is None:
                 path = self._spool.path_of(live.recording.name, live.recording.format)
-                await self._fail(
-                    live,
+                cause = (
                     "the PBX did not finish it before the shutdown; "
-                    f"what there is of it will be at {path}",
-                    EndReason.SHUTDOWN,
+                    f"what there is of it will be at {path}"
                 )
+                self._feed(live, Change(Happening.FAILED, _now(), EndReason.SHUTDOWN, cause))
         late = [live.settled for live in self._live.values()]
         if late:
             await asyncio.wait(late, timeout=1.0)
@@ -317,25 +319,26 @@ class Recorder:
             live.applying = None
 
     async def _apply(self, live: LiveRecording, change: Change) -> None:
-        while True:
-            old = live.recording
-            try:
-                step = advance(old, change)
-            except RecordingEnded:
-                return
-            if step.verdict is Verdict.IMPOSSIBLE:
-                log.error(
-                    "recording %s: %s can't happen while %s", old.name, change.happening, old.state
-                )
-                return
-            if step.recording == old or await self._store.replace(old, step.recording):
-                break
-            row = await self._store.get(old.id)
-            if row is None:
-                log.error("recording %s: its row is gone", old.name)
-                return
-            live.recording = row
-        live.recording = step.recording
+        async with live.writing:
+            while True:
+                old = live.recording
+                try:
+                    step = advance(old, change)
+                except RecordingEnded:
+                    return
+                if step.verdict is Verdict.IMPOSSIBLE:
+                    log.error(
+                        "recording %s: %s can't happen while %s",
+                        old.name,
+                        change.happening,
+                        old.state,
+                    )
+                    return
+                if step.recording == old or await self._store.replace(old, step.recording):
+                    break
+                if not await self._reread(live):
+                    return
+            live.recording = step.recording
         for event in news(old, step.recording):
             self._publish(event)
         for effect in step.effects:
@@ -344,6 +347,23 @@ class Recorder:
             live.ended.set_result(None)
         if step.recording.state.is_final and not old.state.is_final:
             self._spawn(self._settle(live))
+
+    async def _reread(self, live: LiveRecording) -> bool:
+        """Take the row as somebody else left it; False, and nothing more is done about it here,
+        when he has seen the recording through to its end.
+        """
+        row = await self._store.get(live.recording.id)
+        if row is not None and not row.state.is_final:
+            live.recording = row
+            return True
+        log.warning("recording %s was ended by somebody else", live.recording.name)
+        live.recording = row or live.recording
+        live.changes.clear()
+        self._drop(live)
+        for future in (live.ended, live.settled):
+            if not future.done():
+                future.set_result(None)
+        return False
 
     # -- effects
 
@@ -388,8 +408,6 @@ class Recorder:
             elif recording.state is RecordingState.STOPPING:
                 self._effect(live, Effect.STOP)
         elif any(track.stored for track in held):
-            if recording.started_at is None:
-                self._feed(live, Change(Happening.STARTED, _now()))
             self._feed(live, live.file_finished(_now()))
         else:
             begun = recording.started_at is not None
@@ -398,7 +416,8 @@ class Recorder:
                 if begun
                 else "the PBX never began it"
             )
-            self._feed(live, Change(Happening.FAILED, _now(), cause=cause))
+            reason = EndReason.PBX_LOST if live.gap else None
+            self._feed(live, Change(Happening.FAILED, _now(), reason, cause, live.loss(0.0)))
         await self._applied(live)
 
     async def _fail(self, live: LiveRecording, cause: str, reason: EndReason | None = None) -> None:
@@ -417,7 +436,8 @@ class Recorder:
                 else f"the file can't be used: {error}"
             )
             facts: dict[str, object] = {
-                "file_path": str(self._spool.path_of(recording.name, recording.format))
+                "file_path": str(self._spool.path_of(recording.name, recording.format)),
+                **live.loss(0.0),
             }
             self._feed(
                 live, Change(Happening.INGEST_FAILED, _now(), live.end_reason(None), cause, facts)
@@ -471,17 +491,19 @@ class Recorder:
             await request
         except NotFound:
             raise RecordingEnded(live.recording.name, "over") from None
-        while True:
-            old = live.recording
-            new = replace(
-                old,
-                paused=old.paused if paused is None else paused,
-                muted=old.muted if muted is None else muted,
-            )
-            if old.state.is_final or await self._store.replace(old, new):
-                live.recording = new if not old.state.is_final else old
-                return
-            live.recording = await self._store.get(old.id) or old
+        async with live.writing:
+            while not live.recording.state.is_final:
+                old = live.recording
+                new = replace(
+                    old,
+                    paused=old.paused if paused is None else paused,
+                    muted=old.muted if muted is None else muted,
+                )
+                if await self._store.replace(old, new):
+                    live.recording = new
+                    return
+                if not await self._reread(live):
+                    return
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

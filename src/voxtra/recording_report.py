@@ -32,11 +32,12 @@ def event_of(kind: EventType, recording: Recording, **data: object) -> VoxtraEve
 
 def news(old: Recording, new: Recording) -> Iterator[VoxtraEvent]:
     """Yield the events that a change of a recording is worth."""
+    if old.state.is_final:
+        return
     if old.started_at is None and new.started_at is not None:
         yield event_of(EventType.RECORDING_STARTED, new)
     if new.state is RecordingState.FAILED:
-        if old.state is not RecordingState.FAILED:
-            yield event_of(EventType.RECORDING_FAILED, new, cause=new.cause, **new.extra)
+        yield event_of(EventType.RECORDING_FAILED, new, cause=new.cause, **new.extra)
         return
     if old.ended_at is None and new.ended_at is not None:
         yield event_of(EventType.RECORDING_FINISHED, new)

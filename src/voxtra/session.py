@@ -332,6 +332,18 @@ class CallSession(RecordingVerbs):
 
     # -- speech, which needs a pipeline
 
+    def audio_stream(self) -> NoReturn:
+        """The caller's audio, chunk by chunk."""
+        _no_pipeline("audio_stream")
+
+    async def send_audio(self, chunk: object) -> None:
+        """Send a chunk of audio to the caller."""
+        _no_pipeline("send_audio")
+
+    async def send_audio_bytes(self, data: bytes) -> None:
+        """Send raw audio to the caller."""
+        _no_pipeline("send_audio_bytes")
+
     async def say(self, text: str, *, interruptible: bool = True) -> None:
         """Speak a text."""
         _no_pipeline("say")

@@ -148,7 +148,13 @@ class Switchboard:
             self._replace(session, data["replaced_by"])
 
     def _end(
-        self, session: CallSession, cause: int, reason: str, *, never_up: bool = False
+        self,
+        session: CallSession,
+        cause: int,
+        reason: str,
+        *,
+        never_up: bool = False,
+        disposition: Disposition | None = None,
     ) -> None:
         """A call is over, or never came about; told once, whoever says it first."""
         failed = never_up and session.direction is CallDirection.OUTBOUND
@@ -159,7 +165,7 @@ class Switchboard:
         data: dict[str, Any] = {"cause": cause, "reason": reason}
         if failed:
             kind = EventType.CALL_FAILED
-            data["disposition"] = (disposition_of(cause) if cause else Disposition.FAILED).value
+            data["disposition"] = (disposition or disposition_of(cause)).value
         else:
             kind = EventType.CALL_ENDED
             data["duration_seconds"] = round(session.duration, 3)
@@ -244,8 +250,14 @@ class Switchboard:
                 variables=variables,
             )
         except BaseException as error:
-            cause = error.cause if isinstance(error, DialFailed) else 0
-            self._end(session, cause, _why_not(error), never_up=True)
+            known = error if isinstance(error, DialFailed) else None
+            self._end(
+                session,
+                known.cause if known else 0,
+                _why_not(error),
+                never_up=True,
+                disposition=Disposition(known.disposition) if known else None,
+            )
             raise
         session.answered()
         if origin is not None:

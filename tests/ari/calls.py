@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from voxtra.ari import ARIClient
 from voxtra.ari.bus import Bus, Inbox
 from voxtra.ari.connection import EventConnection
 from voxtra.ari.schema import Event, RecordingStarted, StasisStart
+from voxtra.exceptions import NotFound
 from voxtra.ids import own_id
 
 DEADLINE = 5.0
@@ -29,6 +30,15 @@ async def eventually(question: Callable[[], object]) -> None:
             if await answer if inspect.isawaitable(answer) else answer:
                 return
             await asyncio.sleep(0.01)
+
+
+async def gone(request: Awaitable[object]) -> bool:
+    """Tell whether Asterisk knows nothing of what is asked for."""
+    try:
+        await request
+    except NotFound:
+        return True
+    return False
 
 
 @asynccontextmanager

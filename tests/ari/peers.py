@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -30,7 +31,7 @@ async def peer(
     seen = Peer()
 
     @web.middleware
-    async def handle(request: web.Request, _: object) -> web.StreamResponse:
+    async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
         body = (await request.read()).decode()
         seen.requests.append(f"{request.method} {request.raw_path} {body}".rstrip())
         seen.headers.append(dict(request.headers))

@@ -35,7 +35,7 @@ from voxtra.exceptions import (
 from voxtra.ids import own_id
 from voxtra.lab.pbx import Pbx
 
-from .calls import DEADLINE, call, eventually, is_a, listening, record
+from .calls import DEADLINE, call, eventually, gone, is_a, listening, record
 
 ODD_NAMES = [
     "a/b c",
@@ -224,8 +224,8 @@ async def test_a_playback_runs_its_list(client):
                 await client.control_playback(playback_id, "dance")
             await client.stop_playback(playback_id)
             await events.wait_for(is_a(PlaybackFinished), DEADLINE)
-        with pytest.raises(NotFound):
-            await client.get_playback(playback_id)
+        # Asterisk says that it has ended a moment before it forgets it.
+        await eventually(lambda: gone(client.get_playback(playback_id)))
 
 
 async def test_a_playback_reaches_the_inbox_of_its_channel(client):
@@ -277,8 +277,7 @@ async def test_a_recording_and_its_live_verbs(client, lab):
             finished = await events.wait_for(is_a(RecordingFinished), DEADLINE)
             assert isinstance(finished, RecordingFinished)
             assert finished.recording.state == "done"
-        with pytest.raises(NotFound):
-            await client.get_live_recording(name)
+        await eventually(lambda: gone(client.get_live_recording(name)))
         await client.hangup_channel(snoop_id)
 
     assert (await client.get_stored_recording(name)).format == "wav"

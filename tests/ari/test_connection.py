@@ -61,7 +61,7 @@ def client_of(server: Peer, **options) -> ARIClient:
 
 async def first_event(client: ARIClient, **options) -> tuple[Link, object]:
     """Return the first event that arrives and the link it came on."""
-    async with EventConnection(client, **options) as events:
+    async with EventConnection(client, **options) as events, asyncio.timeout(DEADLINE):
         async for link in events:
             async for event in link:
                 return link, event

@@ -16,7 +16,6 @@ class Proxy:
 
     def __init__(self, target_port: int) -> None:
         self.port = 0
-        self.connections = 0
         self._target_port = target_port
         self._server: asyncio.Server | None = None
         self._pipes: set[asyncio.Task[None]] = set()
@@ -49,7 +48,6 @@ class Proxy:
         self._flowing.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
         except OSError:

@@ -16,7 +16,9 @@ from voxtra.exceptions import DialFailed, NotFound
 async def half(ari: ARIClient, call: CallSession, number: int) -> str:
     """Return the channel id of one half of a call's Local channel; the far one is 2."""
     name = (await ari.get_channel(call.id)).name.removesuffix(";1")
-    ids = [channel.id for channel in await ari.list_channels() if channel.name == f"{name};{number}"]
+    ids = [
+        channel.id for channel in await ari.list_channels() if channel.name == f"{name};{number}"
+    ]
     return ids[0]
 
 

@@ -138,9 +138,7 @@ async def test_a_handler_is_not_held_up_by_the_sink_of_its_recording(make_app, p
     assert took["stop"] < 0.5
 
 
-async def test_the_sink_of_a_recording_comes_before_the_sink_of_the_app(
-    make_app, place_call, sink
-):
+async def test_the_sink_of_a_recording_comes_before_the_sink_of_the_app(make_app, place_call, sink):
     """`record_start(sink=)` is told instead of the app's sink, for that recording alone."""
     app: VoxtraApp = make_app()
     own = Collector()

@@ -13,33 +13,13 @@ import msgspec
 
 from voxtra.ari.http import AriHttp, segment
 from voxtra.ari.schema import LiveRecording, StoredRecording
-from voxtra.exceptions import InvalidRecordingName
+from voxtra.names import checked_name
 
-__all__ = ["RecordingVerbs", "checked_name", "record_params"]
+__all__ = ["RecordingVerbs", "record_params"]
 
 _LIVE: Final = msgspec.json.Decoder(LiveRecording)
 _STORED: Final = msgspec.json.Decoder(StoredRecording)
 _ALL_STORED: Final = msgspec.json.Decoder(list[StoredRecording])
-
-LONGEST_NAME: Final = 200
-"""Bytes. A file name of 252 and more is answered with 201 and a recording that is not there."""
-
-
-def checked_name(name: str) -> str:
-    """Return a recording's name if it stays in the recording folder and can be a file there.
-
-    Asterisk's own check lets `../recording-x/y` through when such a folder stands beside its own:
-    it reads, writes, copies and deletes there. Raises InvalidRecordingName.
-    """
-    if not name:
-        raise InvalidRecordingName(name, "it can't be empty")
-    if any(part in ("", ".", "..") for part in name.split("/")):
-        raise InvalidRecordingName(name, "no part of it may be empty, `.` or `..`")
-    if not name.isprintable():
-        raise InvalidRecordingName(name, "it may have printable characters only")
-    if len(name.encode()) > LONGEST_NAME:
-        raise InvalidRecordingName(name, f"it may have {LONGEST_NAME} bytes at most")
-    return name
 
 
 def record_params(

@@ -95,6 +95,7 @@ def _environment(lab: Lab) -> str:
         "VOXTRA_ARI_URL": lab.ari_url,
         "VOXTRA_ARI_USER": lab.ari_user,
         "VOXTRA_ARI_PASSWORD": lab.ari_password,
+        "VOXTRA_RECORDING_DIR": str(lab.recording_dir),
     }
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
 

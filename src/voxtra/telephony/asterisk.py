@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
@@ -275,11 +276,18 @@ class AsteriskAdapter(BaseTelephonyAdapter):
             return
         try:
             for domain_event in translate(event):
-                self._on_event(domain_event)
+                self._on_event(self._dated(domain_event, event))
             self._bus.publish(event)
         except Exception:
             # A mistake in handling one event must not cost all calls theirs.
             log.exception("could not handle %s", event)
+
+    def _dated(self, domain_event: VoxtraEvent, event: schema.Event) -> VoxtraEvent:
+        """Give an event that Asterisk may have queued for us the time when it happened."""
+        if not isinstance(self._source, OutboundListener) or not event.timestamp:
+            return domain_event
+        happened = datetime.fromisoformat(event.timestamp).astimezone(UTC)
+        return replace(domain_event, timestamp=happened)
 
     def _emit(self, events: Iterable[VoxtraEvent]) -> None:
         for event in events:

@@ -74,7 +74,7 @@ class BaseTelephonyAdapter(ABC):
         """Set who is told. Called once, before `connect`.
 
         `on_event` is synchronous and quick; `on_gap` is awaited after events may have been missed,
-        when the adapter has already reported every call that ended meanwhile.
+        before the calls that ended meanwhile are reported, so that their end can be explained.
         """
         self._on_event = on_event
         self._on_gap = on_gap
