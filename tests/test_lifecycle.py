@@ -227,12 +227,11 @@ class Life(RuleBasedStateMachine):
         self.take(Change(Happening.TARGET_GONE, self.clock))
         if self.begun and not self.over:
             self.over = self.kept = True
-        for _ in range(20):
+        while self.underway or self.due:
             while self.underway:
                 self.take(self.underway.pop(0))
-            if not self.due:
-                break
-            self.effect_is_carried_out(kept=True)  # type: ignore[call-arg]  # hypothesis wraps it
+            if self.due:
+                self.effect_is_carried_out(kept=True)
         assert self.recording.state.is_final
         assert self.recording.ended_at is not None
 

@@ -18,9 +18,9 @@ class ToyPbx(BaseTelephonyAdapter):
     """Records `seconds` of a tone for every recording that ends by itself or by a stop.
 
     `lost`, `doubled` and `held` name the events that do not arrive, arrive twice, or wait for
-    `let_go()`; `brief` recordings end as soon as they have begun; `stops_lost` is how many stops have no effect; `refusal` is why nothing begins;
-    `begins=False` means that a start is taken and nothing happens; `reachable=False` that it can't
-    be asked.
+    `let_go()`; `brief` recordings end as soon as they have begun; `stops_lost` is how many stops
+    have no effect; `refusal` is why nothing begins; without `begins` a start is taken and nothing
+    happens; without `reachable` it can't be asked; `hangs` means that it does not answer.
     """
 
     def __init__(self, folder: Path, seconds: float = 0.1) -> None:

@@ -194,8 +194,9 @@ async def _modules(client: ARIClient) -> list[Check]:
 
 
 async def _sounds(client: ARIClient) -> Check:
-    sounds = await client.list_sounds()
-    if not sounds:
+    try:
+        sounds = await client.list_sounds()
+    except NotFound:  # what Asterisk says in place of an empty list
         fix = "Install them (Debian: asterisk-core-sounds-en-gsm) below `sounds` in astdatadir"
         return Check("sounds", False, "no prompts are installed: play_file will fail", fix)
     languages = sorted({pair.language for sound in sounds for pair in sound.formats})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from voxtra.ari import ARIClient
 from voxtra.ari.bus import Bus, Inbox
@@ -73,7 +73,8 @@ async def call(client: ARIClient, bus: Bus, phone: str = "tone-440") -> AsyncIte
         )
         await inbox.wait_for(is_a(StasisStart), DEADLINE)
         yield inbox
-        await client.hangup_channel(channel_id)
+        with suppress(NotFound):
+            await client.hangup_channel(channel_id)
 
 
 async def record(client: ARIClient, bus: Bus, channel_id: str, name: str, **options) -> Inbox:

@@ -13,6 +13,7 @@ from tests.system.support import Collector, eventually, run_app
 from voxtra import CallSession, CallState, VoxtraApp
 from voxtra.ari import ARIClient
 from voxtra.ari.connection import EventConnection
+from voxtra.exceptions import DialFailed
 from voxtra.lab.call import place_call as place
 from voxtra.lab.instance import Lab
 from voxtra.telephony.asterisk import AsteriskAdapter
@@ -22,9 +23,10 @@ FLUSHED = 32_768
 
 
 async def recorded(call: CallSession) -> None:
-    """Answer, record and stay until the end."""
+    """Answer, record (extension 2000 in stereo) and stay until the end."""
     await call.answer()
-    call.metadata["name"] = await call.record_start()
+    layout = "stereo" if call.called_number == "2000" else "mono"
+    call.metadata["name"] = await call.record_start(layout=layout)
     call.metadata["up"] = True
     await call.wait_ended()
 
@@ -69,7 +71,7 @@ async def test_callers_who_hang_up_during_an_outage_are_found_out(
             for call in leaving:
                 call.cancel()
             await asyncio.gather(*leaving, return_exceptions=True)
-            await eventually(lambda: "events websocket" in caplog.text)
+            await eventually(lambda: "has ended (" in caplog.text)
             assert len(app.active_sessions) == 6
             await proxy.heal()
 
@@ -121,7 +123,10 @@ async def test_an_asterisk_that_crashes_takes_no_recording_with_it(fresh_lab: La
         return (fresh_lab.recording_dir / f"{call.metadata['name']}.wav").stat().st_size
 
     async with run_app(app):
-        calls = [asyncio.create_task(place(fresh_lab, call_id="long", seconds=60))]
+        calls = [
+            asyncio.create_task(place(fresh_lab, call_id="both", seconds=60, to="2000")),
+            asyncio.create_task(place(fresh_lab, call_id="long", seconds=60)),
+        ]
         await eventually(lambda: size("long") >= FLUSHED)
         calls.append(asyncio.create_task(place(fresh_lab, call_id="short", seconds=60)))
         await eventually(lambda: size("short") >= 0)
@@ -131,32 +136,75 @@ async def test_an_asterisk_that_crashes_takes_no_recording_with_it(fresh_lab: La
         await asyncio.gather(*calls, return_exceptions=True)
         await asyncio.to_thread(fresh_lab.restart)
 
-        told = {m.session_id: m for m in await sink.wait_for(2, timeout=15)}
-        await eventually(lambda: sorted(hung_up) == ["long", "short"])
+        told = {m.session_id: m for m in await sink.wait_for(3, timeout=15)}
+        await eventually(lambda: sorted(hung_up) == ["both", "long", "short"])
         assert app.active_sessions == {}
         served = await place(fresh_lab, seconds=1)
         assert served.answered
-        await sink.wait_for(3)
+        await sink.wait_for(4)
 
-    long, short = told["long"], told["short"]
-    assert long.extra["end_reason"] == short.extra["end_reason"] == "pbx_lost"
+    long, both, short = told["long"], told["both"], told["short"]
+    assert {m.extra["end_reason"] for m in (long, both, short)} == {"pbx_lost"}
     assert long.extra["state"] == "available"
     assert long.extra["repaired"]
     with wave.open(long.file_path) as file:
         assert file.getnframes() == long.extra["samples"] == FLUSHED // 2
     assert long.duration_seconds == FLUSHED / 2 / 8000
     assert 0.3 < long.extra["lost_seconds"] < 2.1
+    assert (both.extra["state"], both.extra["channels"]) == ("available", 2)
+    assert both.duration_seconds == FLUSHED / 2 / 8000
+    assert 0.3 < both.extra["lost_seconds"] < 2.1
     assert short.extra["state"] == "failed"
     assert short.extra["cause"]
     assert Path(short.file_path).exists()
     assert 0.4 < short.extra["lost_seconds"] < 2.1
-    assert sink.received[2].extra["end_reason"] == "hangup"
-    assert len(sink.received) == 3
+    assert sink.received[3].extra["end_reason"] == "hangup"
+    assert len(sink.received) == 4
+
+
+async def test_a_restart_in_good_order_loses_nothing(fresh_lab: Lab):
+    """An Asterisk that is stopped properly finishes its files first: they are whole and reported as
+    ended by the hang-up.
+    """
+    sink = Collector()
+    app = VoxtraApp(
+        fresh_lab.ari_url,
+        fresh_lab.ari_user,
+        fresh_lab.ari_password,
+        reconnect_interval=0.1,
+        recording_dir=fresh_lab.recording_dir,
+        recording_sink=sink,
+    )
+    app.default(recorded)
+    async with run_app(app):
+        calls = [asyncio.create_task(place(fresh_lab, seconds=60)) for _ in range(5)]
+        await eventually(
+            lambda: sum("up" in call.metadata for call in app.active_sessions.values()) == 5
+        )
+        # so that every file has audio in it
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(fresh_lab.restart)
+        await asyncio.gather(*calls, return_exceptions=True)
+        await sink.wait_for(5, timeout=15)
+        await eventually(lambda: not app.active_sessions)
+
+        async def answered() -> bool:
+            return (await place(fresh_lab, seconds=0.1)).answered
+
+        await eventually(answered, timeout=10)
+        await sink.wait_for(6)
+    assert len({metadata.session_id for metadata in sink.received}) == 6
+    for metadata in sink.received[:5]:
+        assert metadata.extra["state"] == "available"
+        assert metadata.extra["end_reason"] == "hangup"
+        assert not metadata.extra["repaired"]
+        assert metadata.duration_seconds is not None
+        assert metadata.duration_seconds > 0.2
 
 
 async def test_a_call_ends_for_its_handler_when_asterisk_dies(fresh_lab: Lab):
-    """A handler that waits for a key or a prompt on an Asterisk that dies is let go when it is
-    back.
+    """A handler that waits for a key, and a dial that rings, are let go when an Asterisk that died
+    is back.
     """
     app = VoxtraApp(
         fresh_lab.ari_url,
@@ -179,10 +227,14 @@ async def test_a_call_ends_for_its_handler_when_asterisk_dies(fresh_lab: Lab):
 
     async with run_app(app):
         call = asyncio.create_task(place(fresh_lab, seconds=60))
+        dial = asyncio.create_task(app.originate("Local/noanswer@lab-phone/n", timeout=30))
         await asyncio.wait_for(waiting.wait(), 5)
+        await eventually(lambda: len(app.active_sessions) == 2)
         await asyncio.to_thread(fresh_lab.kill)
         await asyncio.gather(call, return_exceptions=True)
         await asyncio.to_thread(fresh_lab.restart)
         await asyncio.wait_for(done.wait(), 10)
+        with pytest.raises(DialFailed):
+            await asyncio.wait_for(dial, 10)
         await eventually(lambda: not app.active_sessions)
     assert states == [CallState.COMPLETED]

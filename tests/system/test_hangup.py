@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -109,7 +110,7 @@ async def test_verbs_after_the_end_raise_and_the_handler_ends_quietly(
     async def handle(call: CallSession) -> None:
         await call.answer()
         await call.wait_ended()
-        verbs = {
+        verbs: dict[str, Callable[[], Awaitable[object]]] = {
             "answer": call.answer,
             "hold": call.hold,
             "unhold": call.unhold,

@@ -11,6 +11,7 @@ from tests.system.support import eventually, run_app
 from voxtra import CallDirection, CallSession, CallState, VoxtraApp
 from voxtra.ari import ARIClient
 from voxtra.exceptions import DialFailed, NotFound
+from voxtra.lab.call import PlacedCall
 
 
 async def half(ari: ARIClient, call: CallSession, number: int) -> str:
@@ -99,6 +100,28 @@ async def test_a_far_end_that_hangs_up_ends_the_call(make_app, hooks, webhook):
     assert call.duration == pytest.approx(ended["data"]["duration_seconds"], abs=0.001)
 
 
+async def test_a_dial_that_is_given_up_stops_ringing(make_app, hooks, webhook):
+    """Cancelling `originate` hangs the ringing leg up, tells `call.failed` and leaves nothing."""
+    app: VoxtraApp = make_app(webhook=webhook)
+    async with run_app(app):
+        dial = asyncio.create_task(app.originate("Local/noanswer@lab-phone/n", timeout=30))
+        ringing = await hooks.wait_for("call.started")
+        await eventually(lambda: app.get_session(ringing["session_id"]))
+
+        async def rings() -> bool:
+            return ringing["session_id"] in {c.id for c in await app.ari.list_channels()}
+
+        await eventually(rings)
+        dial.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await dial
+        assert app.active_sessions == {}
+        with pytest.raises(NotFound):
+            await app.ari.get_channel(ringing["session_id"])
+        await hooks.wait_for("call.failed")
+    assert "call.ended" not in hooks.types(ringing["session_id"])
+
+
 async def test_variables_and_caller_arrive_at_the_far_end(make_app):
     """Variables of any text, and the caller's number, are on the far side's channel."""
     app: VoxtraApp = make_app()
@@ -148,7 +171,7 @@ async def test_calls_that_arrive_during_startup_are_served_afterwards(make_app, 
     """
     app: VoxtraApp = make_app()
     served: list[str] = []
-    patient: list[asyncio.Task] = []
+    patient: list[asyncio.Task[PlacedCall]] = []
 
     @app.on_startup()
     async def slow() -> None:

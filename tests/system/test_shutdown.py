@@ -68,9 +68,9 @@ class Process:
         async for line in self.process.stdout:
             self.lines.append(json.loads(line))
 
-    def said(self, key: str) -> list[object]:
+    def said(self, key: str) -> list[str]:
         """Return the values that were printed under a key."""
-        return [line[key] for line in self.lines if key in line]
+        return [str(line[key]) for line in self.lines if key in line]
 
     async def end(self, number: signal.Signals, timeout: float) -> float:
         """Send a signal and return the seconds until the process has ended."""
@@ -122,7 +122,7 @@ async def test_a_signal_ends_all_in_good_order(lab, app_name, place_call, tmp_pa
     assert sorted(process.said("sink")) == sorted(process.said("hangup")) == ids
     assert process.said("state") == ["available"] * CALLS
     assert process.said("reason") == ["hangup"] * CALLS
-    assert all(Path(str(path)).stat().st_size > 44 for path in process.said("path"))
+    assert all(Path(path).stat().st_size > 44 for path in process.said("path"))
     assert process.lines[-1] == {"down": 0}
     assert "Traceback" not in errors
     assert "Task was destroyed" not in errors
@@ -202,7 +202,7 @@ async def test_nothing_keeps_stop_from_ending(make_app, place_call):
     """
     app: VoxtraApp = make_app(shutdown_grace=1.0)
     release = asyncio.Event()
-    stubborn: list[asyncio.Task] = []
+    stubborn: list[asyncio.Task[None]] = []
     stuck = asyncio.Event()
     ran: list[str] = []
 
@@ -280,11 +280,11 @@ async def test_calls_are_refused_while_the_app_stops(make_app, place_call):
     assert len(served) == 1
 
 
-async def test_stop_during_the_first_connection_ends_it(free_port):
+async def test_stop_during_the_first_connection_ends_it(free_port, caplog):
     """An app that still tries to reach a PBX which is not there can be stopped at once."""
     app = VoxtraApp(f"http://127.0.0.1:{free_port()}", "user", "secret", reconnect_interval=30)
     main = asyncio.create_task(app.start())
-    await asyncio.sleep(0)
+    await eventually(lambda: "next try" in caplog.text)
     async with asyncio.timeout(2):
         await app.stop()
         await main

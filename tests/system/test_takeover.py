@@ -6,6 +6,8 @@ import asyncio
 
 from tests.system.support import eventually, run_app
 from voxtra import CallSession, VoxtraApp
+from voxtra.lab.call import PlacedCall
+from voxtra.telephony import asterisk, playback
 
 
 async def test_the_first_instance_serves_again_when_the_second_has_left(
@@ -34,16 +36,21 @@ async def test_the_first_instance_serves_again_when_the_second_has_left(
         await eventually(lambda: caplog.text.count("is free again") == 1, timeout=10)
 
         async def call_again() -> bool:
-            return (await place_call(seconds=30)).answered
+            placed: PlacedCall = await place_call(seconds=30)
+            return placed.answered
 
         await eventually(call_again)
     assert served == ["first", "second", "first"]
 
 
-async def test_calls_in_progress_survive_a_takeover(make_app, place_call, sink, hooks, webhook):
+async def test_calls_in_progress_survive_a_takeover(
+    make_app, place_call, sink, hooks, webhook, monkeypatch
+):
     """The first instance's calls go on under its verbs while a second one serves the new calls, and
     their ends, callbacks and recordings are told once each.
     """
+    monkeypatch.setattr(asterisk, "RECONCILE_EVERY", 0.3)
+    monkeypatch.setattr(playback, "ASK_AFTER", 1.0)
     first: VoxtraApp = make_app(webhook=webhook)
     second: VoxtraApp = make_app(recording_sink=None)
     hung_up: list[str] = []

@@ -29,17 +29,16 @@ from voxtra.exceptions import (
     BadRequest,
     CallEnded,
     Conflict,
-    DialFailed,
     NotFound,
-    ServerError,
     TelephonyConnectionError,
     TelephonyError,
 )
-from voxtra.model import Disposition, Recording, Track
+from voxtra.model import Recording, Track
 from voxtra.telephony.base import BaseTelephonyAdapter, Gap, TrackStatus
 from voxtra.telephony.calls import CallPlane
 from voxtra.telephony.capture import CapturePlane
-from voxtra.telephony.causes import disposition_of, reason_code
+from voxtra.telephony.causes import reason_code
+from voxtra.telephony.dialling import DialPlane
 from voxtra.telephony.playback import AsteriskPlayback, check_media
 
 __all__ = ["AsteriskAdapter"]
@@ -48,9 +47,6 @@ log = logging.getLogger(__name__)
 
 BRIDGE_WAIT: Final = 5.0
 """Seconds for a channel to enter a bridge after the request; seen 1-3 ms."""
-
-RING_GRACE: Final = 5.0
-"""Seconds beyond the ring time before we end a dial that Asterisk should have ended."""
 
 RECONCILE_EVERY: Final = 5.0
 """Seconds between looks at our calls while another instance gets their events."""
@@ -95,7 +91,7 @@ class AsteriskAdapter(BaseTelephonyAdapter):
         self._ready: asyncio.Future[None]
         self._lost: asyncio.Future[BaseException]
         self._startup_time = ""
-        self._dials: dict[str, asyncio.Future[int | None]] = {}
+        self._dials = DialPlane(self.ari, self._calls)
         self._table: dict[type, _Translator] = {
             schema.StasisStart: self._on_stasis_start,
             schema.StasisEnd: lambda e: self._calls.left(e.channel.id),
@@ -239,19 +235,15 @@ class AsteriskAdapter(BaseTelephonyAdapter):
         one that ended.
         """
         channels = {channel.id: channel for channel in await self.ari.list_channels()}
-        for call_id in known - self._dials.keys():
+        for call_id in known:
             channel = channels.get(call_id)
+            if call_id in self._dials:
+                continue
             if channel is None:
                 self._emit(self._calls.left(call_id, reason="ended while the connection was down"))
             else:
                 self._emit(self._calls.state_changed(channel))
-        for call_id, outcome in list(self._dials.items()):
-            if call_id in known and not outcome.done():
-                channel = channels.get(call_id)
-                if channel is None:
-                    outcome.set_result(0)
-                elif channel.state == "Up":
-                    outcome.set_result(None)
+        self._dials.reconcile(channels)
         if adopt:
             for channel in channels.values():
                 plan = channel.dialplan
@@ -294,16 +286,12 @@ class AsteriskAdapter(BaseTelephonyAdapter):
             self._on_event(event)
 
     def _on_stasis_start(self, event: schema.StasisStart) -> Iterable[VoxtraEvent]:
-        outcome = self._dials.get(event.channel.id)
-        if outcome is not None and not outcome.done():
-            outcome.set_result(None)
+        self._dials.answered(event.channel.id)
         replaced = event.replace_channel.id if event.replace_channel else ""
         return self._calls.entered(event.channel, replaced)
 
     def _on_destroyed(self, event: schema.ChannelDestroyed) -> Iterable[VoxtraEvent]:
-        outcome = self._dials.get(event.channel.id)
-        if outcome is not None and not outcome.done():
-            outcome.set_result(event.cause)
+        self._dials.ended(event.channel.id, event.cause)
         return self._calls.left(event.channel.id, event.cause)
 
     def _on_hangup_request(self, event: schema.ChannelHangupRequest) -> Iterable[VoxtraEvent]:
@@ -339,36 +327,13 @@ class AsteriskAdapter(BaseTelephonyAdapter):
         variables: Mapping[str, str] | None = None,
     ) -> None:
         """See `BaseTelephonyAdapter.originate`."""
-        outcome: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-        self._dials[call_id] = outcome
-        self._calls.expect(call_id)
-        try:
-            await self.ari.originate(
-                endpoint,
-                channel_id=call_id,
-                caller_id=caller_id,
-                timeout=max(1, round(timeout)),
-                variables=variables,
-                # Left to itself a Local channel negotiates 192 kHz: 3.4 % of a core per call
-                # instead of 0.28 %.
-                formats="slin" if endpoint.startswith("Local/") else "",
-            )
-            async with asyncio.timeout(timeout + RING_GRACE):
-                cause = await outcome
-        except (BadRequest, ServerError) as error:
-            raise DialFailed(endpoint, Disposition.UNREACHABLE, 0) from error
-        except TimeoutError:
-            await self.hangup_call(call_id)
-            raise DialFailed(endpoint, Disposition.NO_ANSWER, 0) from None
-        except BaseException:
-            await asyncio.shield(self.hangup_call(call_id))
-            raise
-        finally:
-            del self._dials[call_id]
-            if outcome.cancelled() or not outcome.done() or outcome.result() is not None:
-                self._calls.forget(call_id)
-        if cause is not None:
-            raise DialFailed(endpoint, disposition_of(cause), cause)
+        await self._dials.dial(
+            endpoint,
+            call_id=call_id,
+            caller_id=caller_id,
+            timeout=timeout,
+            variables=variables,
+        )
 
     async def hold_call(self, call_id: str, moh_class: str = "default") -> None:
         """See `BaseTelephonyAdapter.hold_call`."""
