@@ -35,7 +35,7 @@ async def measure(pbx: Pbx, count: int, rounds: int = ROUNDS) -> list[Row]:
     for _ in range(rounds):
         for side, found in sizes.items():
             async with FakeAri.run(tape) as fake:
-                parts = [partial(fake.stream, first), partial(fake.stream, second)]
+                parts = [partial(fake.flood, first), partial(fake.flood, second)]
                 grown = await run_client("memory", side, fake.url, parts)
             found.append(grown / count / 1000)
     ours, raw = median(sizes["ours"]), median(sizes["raw"])

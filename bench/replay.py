@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -76,12 +77,26 @@ class FakeAri:
         self._tape = tape
         self._listener: asyncio.Future[web.Request] = asyncio.get_running_loop().create_future()
 
-    async def stream(self, frames: Iterable[str]) -> None:
+    async def flood(self, frames: Iterable[str]) -> None:
         """Send frames as fast as the client reads: it finds its socket's buffer always full."""
-        request = await self._listener
-        if request.transport is None:
+        (await self._transport()).write(b"".join(map(_on_the_wire, frames)))
+
+    async def trickle(self, frames: Iterable[str], per_second: float) -> None:
+        """Send frames one by one at a steady pace, as a PBX does: the client wakes for each."""
+        transport = await self._transport()
+        due = time.perf_counter()
+        for frame in frames:
+            transport.write(_on_the_wire(frame))
+            await asyncio.sleep(0)
+            due += 1 / per_second
+            while time.perf_counter() < due:
+                pass  # the timers of the loop are not as fine as this
+
+    async def _transport(self) -> asyncio.Transport:
+        transport = (await self._listener).transport
+        if transport is None:
             raise ConnectionError("the client has gone")
-        request.transport.write(b"".join(map(_on_the_wire, frames)))
+        return transport
 
     async def _events(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()

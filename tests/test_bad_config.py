@@ -75,8 +75,10 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("command", ["check", "start"])
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    ("fault", "command"),
+    [*((fault, "check") for fault in FAULTS), ("unknown key", "start"), ("no route", "start")],
+)
 def test_a_fault_of_the_file(tmp_path: Path, fault: str, command: str) -> None:
     """The line names the field, what is wrong with it and what to write; no secret is in it."""
     scaffold(tmp_path)

@@ -17,7 +17,6 @@ from tests.commandline import VOXTRA, complaint, environment_of, run, started
 from tests.conftest import CallPlacer
 from voxtra.audio.formats import lookup
 from voxtra.audio.measure import measure
-from voxtra.config import VoxtraConfig
 from voxtra.lab.pbx import Pbx
 from voxtra.scaffold import scaffold
 from voxtra.version import __version__
@@ -202,7 +201,6 @@ def test_another_provider_has_no_checks(tmp_path: Path) -> None:
         "        return cls()\n"
     )
     (tmp_path / "handlers.py").write_text("async def answer(call): ...\n")
-    VoxtraConfig.model_validate({"telephony": {"provider": "other"}})
     code = "import other, sys; from voxtra.cli import main; sys.exit(main(['check']))"
     (tmp_path / "voxtra.yaml").write_text(
         "telephony: {provider: other}\nroutes: [{number: '*', handler: 'handlers:answer'}]\n"

@@ -351,7 +351,7 @@ async def test_late_words_after_the_end(bench: Bench) -> None:
     await bench.recorder.stop(begun.id)
     await eventually(lambda: "available" in bench.kinds)
     bench.pbx.tell(EventType.RECORDING_FINISHED, begun)
-    bench.recorder.on_target_gone(CALL)
+    bench.recorder.on_target_gone(CALL, datetime.now(UTC))
     assert await bench.recorder.stop(begun.id)
     told.set()
     await bench.recorder.drain(5)
@@ -393,7 +393,7 @@ async def test_hang_up(bench: Bench, lost: set[EventType]) -> None:
     """A call that ends ends its recording, whether or not the PBX's word of it arrives."""
     bench.pbx.lost = lost
     await bench.start()
-    bench.recorder.on_target_gone(CALL)
+    bench.recorder.on_target_gone(CALL, datetime.now(UTC))
     await bench.pbx.hangup_call(CALL)
     told = await bench.told()
     assert (told.extra["state"], told.extra["end_reason"]) == ("available", "hangup")
@@ -403,7 +403,7 @@ async def test_finished_before_hang_up(bench: Bench) -> None:
     """A recording that finished a moment before its call's end ended with the call."""
     await bench.start()
     await bench.pbx.hangup_call(CALL)
-    bench.recorder.on_target_gone(CALL)
+    bench.recorder.on_target_gone(CALL, datetime.now(UTC))
     assert (await bench.told()).extra["end_reason"] == "hangup"
 
 
@@ -411,7 +411,7 @@ async def test_nothing_is_left(bench: Bench) -> None:
     """A recording of which the PBX has nothing any more is told as failed, with the cause."""
     await bench.start()
     bench.pbx.live.clear()
-    bench.recorder.on_target_gone(CALL)
+    bench.recorder.on_target_gone(CALL, datetime.now(UTC))
     told = await bench.told()
     assert told.extra["state"] == "failed"
     assert "neither the recording nor a file" in told.extra["cause"]
@@ -509,7 +509,7 @@ async def test_pbx_restarted(bench: Bench) -> None:
     bench.pbx.finish(begun)
     crash = begun.started_at + timedelta(seconds=2)
     await bench.recorder.resync(Gap(crash, restarted=True))
-    bench.recorder.on_target_gone(CALL)
+    bench.recorder.on_target_gone(CALL, datetime.now(UTC))
     told = await bench.told()
     assert told.extra["lost_seconds"] == 1.9
     assert told.extra["ended_at"] == crash.isoformat()
@@ -796,7 +796,7 @@ async def act(bench: Bench, action: str, backwards: bool) -> None:
         bench.recorder.on_digit(CALL, "#")
     elif action == "hang up":
         await bench.pbx.hangup_call(CALL)
-        bench.recorder.on_target_gone(CALL)
+        bench.recorder.on_target_gone(CALL, datetime.now(UTC))
     elif action in ("gap", "restart"):
         await bench.recorder.resync(Gap(datetime.now(UTC), restarted=action == "restart"))
     elif action == "pbx finishes":

@@ -163,7 +163,7 @@ def advance(recording: Recording, change: Change) -> Step:
     if recording.ended_at is not None:
         # The file is finished: there is nothing left to stop, to look for or to capture a second
         # time.
-        pass
+        effects = ()
     new = _noted(recording, change, cell)
     verdict = Verdict.KNOWN if new == recording else Verdict.MOVED
     return Step(new, effects, verdict)

@@ -230,21 +230,20 @@ class Recorder:
             ):
                 self._feed(live, Change(Happening.STOP_ASKED, _now(), EndReason.KEY))
 
-    def on_target_gone(self, target_id: str) -> None:
+    def on_target_gone(self, target_id: str, at: datetime) -> None:
         """A call or bridge is gone: its recording ends with it, and is looked for if no word of it
         comes.
         """
-        now = _now()
         for live in list(self._live.values()):
             recording = live.recording
             if recording.target_id == target_id:
                 # A channel's own recording finishes a millisecond before its call's end is
                 # reported.
                 live.target_gone = (
-                    recording.ended_at is None or now - recording.ended_at < HANGUP_WINDOW
+                    recording.ended_at is None or at - recording.ended_at < HANGUP_WINDOW
                 )
                 reason = EndReason.PBX_LOST if live.gap else EndReason.HANGUP
-                self._feed(live, Change(Happening.TARGET_GONE, now, reason))
+                self._feed(live, Change(Happening.TARGET_GONE, at, reason))
 
     async def resync(self, gap: Gap) -> None:
         """Have it found out what became of every unfinished recording while no events came."""

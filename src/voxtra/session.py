@@ -354,19 +354,21 @@ class CallSession(RecordingVerbs):
 
     # -- what the app and the bridge tell it
 
-    def answered(self) -> bool:
-        """Note that the call is up; tell whether that was news."""
+    def answered(self, ago: float = 0.0) -> bool:
+        """Note that the call is up since `ago` seconds; tell whether that was news."""
         if self._answered_at or self.state.is_final:
             return False
-        self._answered_at = time.monotonic()
+        self._answered_at = time.monotonic() - ago
         self._set_state()
         return True
 
-    def ended(self, cause: int, reason: str, *, failed: bool = False) -> bool:
-        """Note that the call is over and wake everybody who waits; tell whether that was news."""
+    def ended(self, cause: int, reason: str, *, failed: bool = False, ago: float = 0.0) -> bool:
+        """Note that the call is over since `ago` seconds and wake everybody who waits; tell whether
+        that was news.
+        """
         if self.state.is_final:
             return False
-        self._ended_at = time.monotonic()
+        self._ended_at = time.monotonic() - ago
         self.state = CallState.FAILED if failed else CallState.COMPLETED
         self.end_cause, self.end_reason = cause, reason
         if self._ended is not None and not self._ended.done():

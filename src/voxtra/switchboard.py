@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final
 
@@ -136,14 +137,14 @@ class Switchboard:
         kind, data = event.type, event.data
         if kind is EventType.CALL_ENDED:
             never_up = not data.get("answered", True)
-            self._end(session, data["cause"], data["reason"], never_up=never_up)
+            self._end(session, data["cause"], data["reason"], at=event.timestamp, never_up=never_up)
             return
         self._publish(event)
         if kind is EventType.DTMF_RECEIVED:
             session.digit(data["digit"])
             self._recorder.on_digit(session.id, data["digit"])
         elif kind is EventType.CALL_ANSWERED:
-            session.answered()
+            session.answered(_ago(event.timestamp))
         elif kind is EventType.CALL_TRANSFERRED:
             self._replace(session, data["replaced_by"])
 
@@ -153,15 +154,17 @@ class Switchboard:
         cause: int,
         reason: str,
         *,
+        at: datetime | None = None,
         never_up: bool = False,
         disposition: Disposition | None = None,
     ) -> None:
         """A call is over, or never came about; told once, whoever says it first."""
         failed = never_up and session.direction is CallDirection.OUTBOUND
         self.sessions.pop(session.id, None)
-        if not session.ended(cause, reason, failed=failed):
+        at = at or datetime.now(UTC)
+        if not session.ended(cause, reason, failed=failed, ago=_ago(at)):
             return
-        self._recorder.on_target_gone(session.id)
+        self._recorder.on_target_gone(session.id, at)
         data: dict[str, Any] = {"cause": cause, "reason": reason}
         if failed:
             kind = EventType.CALL_FAILED
@@ -169,7 +172,7 @@ class Switchboard:
         else:
             kind = EventType.CALL_ENDED
             data["duration_seconds"] = round(session.duration, 3)
-        self._publish(VoxtraEvent(kind, session.id, data))
+        self._publish(VoxtraEvent(kind, session.id, data, timestamp=at))
 
     def _replace(self, session: CallSession, channel_id: str) -> None:
         """A phone transferred its call: another leg stands in its place."""
@@ -294,6 +297,13 @@ class Switchboard:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("serving a call failed", exc_info=task.exception())
+
+
+def _ago(at: datetime) -> float:
+    """Return the seconds since something happened: more than none when the PBX had queued the word
+    of it.
+    """
+    return max(0.0, (datetime.now(UTC) - at).total_seconds())
 
 
 def _why_not(error: BaseException) -> str:
