@@ -66,7 +66,7 @@ CLIENT_LIBRARIES: Final = {
 SPEAK_ARI: Final = """
     voxtra.ari voxtra.ari.*
     voxtra.telephony.asterisk voxtra.telephony.calls
-    voxtra.telephony.capture voxtra.telephony.playback
+    voxtra.telephony.capture voxtra.telephony.dialling voxtra.telephony.playback
     voxtra voxtra.app
     voxtra.lab.* voxtra.preflight voxtra.cli voxtra.cli.*
 """

@@ -228,7 +228,3 @@ def _show(checks: list[Check]) -> None:
         console.print(Text(f"{word:<8}", colour), Text(f"{one.name:<10} {one.detail}"))
         if one.fix:
             console.print(Text(f"{'':<9}{'':<11}{one.fix}", colour))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

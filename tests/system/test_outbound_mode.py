@@ -99,6 +99,7 @@ async def test_nothing_is_lost_while_we_are_away(
     async with run_app(app):
         calls = [asyncio.create_task(place(outbound_lab, app=APP, seconds=60)) for _ in range(10)]
         await eventually(lambda: len(served) == 10)
+        # so that every file has audio in it
         await asyncio.sleep(0.3)
         await network.cut()
         for call in calls:

@@ -43,6 +43,30 @@ async def test_the_first_instance_serves_again_when_the_second_has_left(
     assert served == ["first", "second", "first"]
 
 
+async def test_the_first_serves_again_while_a_call_of_its_own_goes_on(make_app, place_call, caplog):
+    """When the second instance leaves, new callers don't wait for the first one's calls to end."""
+    first: VoxtraApp = make_app()
+
+    @first.default()
+    async def handle(call: CallSession) -> None:
+        await call.answer()
+        await call.wait_ended()
+
+    async with run_app(first):
+        staying = place_call(seconds=60, call_id="takeover-long")
+        await eventually(lambda: "takeover-long" in first.active_sessions)
+        async with run_app(make_app()):
+            await eventually(lambda: "another program serves" in caplog.text)
+        await eventually(lambda: "is free again" in caplog.text, timeout=10)
+
+        async def call_again() -> bool:
+            return bool((await place_call(seconds=0.2)).answered)
+
+        await eventually(call_again)
+        assert "takeover-long" in first.active_sessions
+        assert not staying.done()
+
+
 async def test_calls_in_progress_survive_a_takeover(
     make_app, place_call, sink, hooks, webhook, monkeypatch
 ):

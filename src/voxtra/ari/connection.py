@@ -28,7 +28,7 @@ from typing import Any, Final, Self
 import aiohttp
 from aiohttp import web
 
-from voxtra.ari.applications import ApplicationVerbs
+from voxtra.ari.client import ARIClient
 from voxtra.ari.decode import decode
 from voxtra.ari.schema import ApplicationReplaced, Event
 from voxtra.exceptions import (
@@ -38,6 +38,7 @@ from voxtra.exceptions import (
     TelephonyConnectionError,
     TelephonyError,
 )
+from voxtra.ids import own_id
 from voxtra.retry import delays
 
 __all__ = ["EventConnection", "Link", "retryable"]
@@ -52,6 +53,12 @@ SETTLED: Final = 10.0
 
 STANDBY: Final = 2.0
 """Seconds between looks whether the program that took over our application has left."""
+
+PROBE: Final = 0.5
+"""Seconds that a channel must last in an application to prove that a program serves it."""
+
+NOBODY: Final = "127.0.0.1:9"
+"""Where the probe's silence is sent: the discard port."""
 
 _CONTENT: Final = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
 
@@ -127,13 +134,12 @@ class EventConnection:
     seconds and growing to `max_delay`; the first connection is tried like any other. It ends by
     `close`, and with an exception when trying again can't help (AuthenticationFailed for one).
 
-    When another program takes over the application, it waits until that one has left: Asterisk then
-    forgets the application, once the calls left in it have ended.
+    When another program takes over the application, it waits until that one has left.
     """
 
     def __init__(
         self,
-        client: ApplicationVerbs,
+        client: ARIClient,
         *,
         first_delay: float = 0.1,
         max_delay: float = 10.0,
@@ -220,12 +226,28 @@ class EventConnection:
         return Link(await self._client.events_websocket(self._heartbeat))
 
     async def _standby(self) -> None:
+        """Wait until nobody serves our application any more."""
         app = self._client.app_name
         log.error("another program serves application %r now; waiting until it has left", app)
         while True:
-            try:
-                await self._client.get_application()
-            except NotFound:
-                log.warning("application %r is free again", app)
-                return
+            if not await self._is_served():
+                break
             await asyncio.sleep(STANDBY)
+        log.warning("application %r is free again", app)
+
+    async def _is_served(self) -> bool:
+        """Tell whether a program gets our application's calls.
+
+        Asterisk keeps the application for as long as calls are left in it, and nothing in ARI says
+        that nobody listens. But then it hangs up at once whatever enters: so we let a media channel
+        enter, which no program of ours takes for a caller, and see whether it stays.
+        """
+        probe = own_id("probe")
+        try:
+            await self._client.get_application()
+            await self._client.external_media(NOBODY, channel_id=probe, fmt="slin")
+            await asyncio.sleep(PROBE)
+            await self._client.hangup_channel(probe)
+        except NotFound:
+            return False
+        return True

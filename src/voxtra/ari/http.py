@@ -223,6 +223,8 @@ class AriHttp:
             return RequestTimeout(
                 f"{method} {path}: no answer from {self.peer} in {self.timeout:g} s"
             )
+        if isinstance(error, aiohttp.ClientConnectorError):
+            error = error.os_error
         reason = str(error) or type(error).__name__
         return TelephonyConnectionError(
             f"Asterisk can't be reached at {self.peer} ({reason}): "

@@ -66,7 +66,10 @@ class SystemVerbs(AriHttp):
         await self._call("POST", "/asterisk/variable", params)
 
     async def list_sounds(self, *, lang: str = "", fmt: str = "") -> list[Sound]:
-        """Return the installed prompts, of one language or format if given."""
+        """Return the installed prompts, of one language or format if given.
+
+        Raises NotFound when there are none.
+        """
         return await self._fetch(_SOUNDS, "GET", "/sounds", {"lang": lang, "format": fmt})
 
     async def get_sound(self, sound_id: str) -> Sound:

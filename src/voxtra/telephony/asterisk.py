@@ -187,11 +187,11 @@ class AsteriskAdapter(BaseTelephonyAdapter):
             error = failure
         finally:
             await _end(watch)
-        if isinstance(error, AuthenticationFailed):
-            log.error("giving up on Asterisk: %s", error)
         if not self._ready.done():
             self._ready.set_exception(error)
         elif not self._lost.done():
+            if isinstance(error, AuthenticationFailed):
+                log.error("giving up on Asterisk: %s", error)
             self._lost.set_result(error)
 
     async def _set_up(self, link: Link, lost_at: datetime | None) -> None:

@@ -35,6 +35,7 @@ from voxtra.exceptions import (
     Conflict,
     NotFound,
     RecordingFailed,
+    ServerError,
     TelephonyConnectionError,
 )
 from voxtra.ids import OWN_PREFIX
@@ -285,6 +286,12 @@ class CapturePlane:
                     "a recording of this name exists on the PBX; choose another name",
                 ) from None
             raise
+        except ServerError as error:
+            # Asterisk says no more than 500, here and in its log, when the folder is not there.
+            raise RecordingFailed(
+                recording.name,
+                f"{error}; is the PBX's recording folder there, and writable by it?",
+            ) from error
 
     async def _stop_track(self, track: Track) -> bool:
         """Ask for a stop; tell whether Asterisk knows the recording no more."""
