@@ -417,7 +417,8 @@ class VoxtraApp:
             log.exception("shutdown: %s failed", name)
 
     def _publish(self, event: VoxtraEvent) -> None:
-        log.debug("%s %s %s", event.type, event.session_id, event.data)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s %s %s", event.type, event.session_id, event.data)
         if self._webhook is not None:
             self._webhook.publish(event)
 

@@ -1,6 +1,6 @@
 """Identifiers: every one is chosen by us, before the request that creates the thing.
 
-They are UUID version 7 (RFC 9562): sortable by time, unguessable in the 62 random bits. What the
+They are UUID version 7 (RFC 9562): sortable by time, unguessable in their 74 random bits. What the
 framework makes on the PBX carries `OWN_PREFIX`, so its channels are recognised in any event, also
 after a restart.
 """
@@ -9,20 +9,38 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
 
 __all__ = ["OWN_PREFIX", "is_own", "new_id", "own_id"]
 
-OWN_PREFIX = "vx-"
+OWN_PREFIX: Final = "vx-"
+
+_DRAWN: Final = 256
+"""Ids whose random digits are drawn at once: a system call and big-number arithmetic for each id
+were a quarter of the price of dispatching an event.
+"""
+
+_tails: Final[deque[str]] = deque()
+os.register_at_fork(after_in_child=_tails.clear)  # or parent and child would use the same ones
 
 
 def new_id() -> str:
     """Return a new UUIDv7 as 32 lower-case hex digits."""
-    milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
-    high = (random >> 62) & 0xFFF
-    low = random & 0x3FFF_FFFF_FFFF_FFFF
-    value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low
-    return f"{value:032x}"
+    while True:
+        try:
+            return f"{time.time_ns() // 1_000_000:012x}{_tails.pop()}"
+        except IndexError:
+            _tails.extend(_draw())
+
+
+def _draw() -> Iterator[str]:
+    """Yield what follows the time: version, 12 random bits, variant, 62 random bits."""
+    drawn = os.urandom(10 * _DRAWN).hex()
+    for at in range(0, len(drawn), 20):
+        digits = drawn[at : at + 20]
+        yield f"7{digits[:3]}{'89ab'[int(digits[3], 16) & 3]}{digits[4:19]}"
 
 
 def own_id(kind: str) -> str:

@@ -40,7 +40,7 @@ class CallState(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether the call is over."""
-        return self in (CallState.COMPLETED, CallState.FAILED)
+        return self is CallState.COMPLETED or self is CallState.FAILED
 
 
 class Disposition(StrEnum):
@@ -66,7 +66,7 @@ class RecordingState(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether nothing can change the recording any more."""
-        return self in (RecordingState.AVAILABLE, RecordingState.FAILED)
+        return self is RecordingState.AVAILABLE or self is RecordingState.FAILED
 
 
 class RecordingTarget(StrEnum):

@@ -84,6 +84,7 @@ class Recorder:
         self._store: RecordingStore = store or MemoryRecordingStore()
         self._live: dict[str, LiveRecording] = {}
         self._by_holder: dict[str, list[LiveRecording]] = {}
+        self._by_target: dict[str, list[LiveRecording]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- verbs
@@ -107,6 +108,7 @@ class Recorder:
         active = self.active(holder_id)
         if active is not None:
             raise RecordingActive(active.name)
+        self._spool.check_free(recording)
         recording = replace(recording, tracks=self._adapter.plan_capture(recording))
         live = self._take(recording, holder_id, sink if sink is not None else self._default_sink)
         try:
@@ -234,16 +236,12 @@ class Recorder:
         """A call or bridge is gone: its recording ends with it, and is looked for if no word of it
         comes.
         """
-        for live in list(self._live.values()):
-            recording = live.recording
-            if recording.target_id == target_id:
-                # A channel's own recording finishes a millisecond before its call's end is
-                # reported.
-                live.target_gone = (
-                    recording.ended_at is None or at - recording.ended_at < HANGUP_WINDOW
-                )
-                reason = EndReason.PBX_LOST if live.gap else EndReason.HANGUP
-                self._feed(live, Change(Happening.TARGET_GONE, at, reason))
+        for live in self._by_target.get(target_id, ()):
+            ended_at = live.recording.ended_at
+            # A channel's own recording finishes a millisecond before its call's end is reported.
+            live.target_gone = ended_at is None or at - ended_at < HANGUP_WINDOW
+            reason = EndReason.PBX_LOST if live.gap else EndReason.HANGUP
+            self._feed(live, Change(Happening.TARGET_GONE, at, reason))
 
     async def resync(self, gap: Gap) -> None:
         """Have it found out what became of every unfinished recording while no events came."""
@@ -288,16 +286,24 @@ class Recorder:
     ) -> LiveRecording:
         live = LiveRecording(recording, holder_id, sink)
         self._live[recording.id] = live
-        self._by_holder.setdefault(holder_id, []).append(live)
+        for index, key in self._keys(live):
+            index.setdefault(key, []).append(live)
         return live
 
     def _drop(self, live: LiveRecording) -> None:
-        self._live.pop(live.recording.id, None)
-        lives = self._by_holder.get(live.holder_id, [])
-        if live in lives:
-            lives.remove(live)
-        if not lives:
-            self._by_holder.pop(live.holder_id, None)
+        if self._live.pop(live.recording.id, None) is None:
+            return
+        for index, key in self._keys(live):
+            index[key].remove(live)
+            if not index[key]:
+                del index[key]
+
+    def _keys(self, live: LiveRecording) -> tuple[tuple[dict[str, list[LiveRecording]], str], ...]:
+        """Return the indexes a recording is in, and under which key."""
+        return (
+            (self._by_holder, live.holder_id),
+            (self._by_target, live.recording.target_id),
+        )
 
     def _feed(self, live: LiveRecording, change: Change) -> None:
         """Hand in a change; it is applied in its turn."""
@@ -345,6 +351,7 @@ class Recorder:
         if step.recording.ended_at is not None and not live.ended.done():
             live.ended.set_result(None)
         if step.recording.state.is_final and not old.state.is_final:
+            self._spawn(self._adapter.release_capture(step.recording))
             self._spawn(self._settle(live))
 
     async def _reread(self, live: LiveRecording) -> bool:
@@ -456,7 +463,6 @@ class Recorder:
         """Tell the sink, once: of every recording that began and was not cancelled."""
         recording = live.recording
         try:
-            await self._adapter.release_capture(recording)
             if live.sink is not None and live.wants_sink:
                 path = self._spool.path_of(recording.name, recording.format)
                 await deliver(live.sink, metadata_of(recording, path))

@@ -27,9 +27,10 @@ __all__ = ["Switchboard"]
 
 log = logging.getLogger(__name__)
 
-_RECORDING: Final = frozenset(
-    {EventType.RECORDING_STARTED, EventType.RECORDING_FINISHED, EventType.RECORDING_FAILED}
-)
+# Compared by identity: the hash of an enum member is a Python call for every event.
+_STARTED: Final = EventType.RECORDING_STARTED
+_FINISHED: Final = EventType.RECORDING_FINISHED
+_FAILED: Final = EventType.RECORDING_FAILED
 
 
 class _Door(Enum):
@@ -107,7 +108,8 @@ class Switchboard:
 
     def on_event(self, event: VoxtraEvent) -> None:
         """Take one event of the adapter; synchronous, so that events never overtake each other."""
-        if event.type in _RECORDING:
+        kind = event.type
+        if kind is _STARTED or kind is _FINISHED or kind is _FAILED:
             self._recorder.on_event(event)
             return
         session = self.sessions.get(event.session_id)
@@ -115,7 +117,7 @@ class Switchboard:
             self._advance(session, event)
         elif self._door is _Door.WAITING:
             self._backlog.append(event)
-        elif event.type is EventType.CALL_STARTED:
+        elif kind is EventType.CALL_STARTED:
             self._begin(event)
 
     def _begin(self, event: VoxtraEvent) -> None:
@@ -137,14 +139,14 @@ class Switchboard:
         kind, data = event.type, event.data
         if kind is EventType.CALL_ENDED:
             never_up = not data.get("answered", True)
-            self._end(session, data["cause"], data["reason"], at=event.timestamp, never_up=never_up)
+            self._end(session, data["cause"], data["reason"], word=event, never_up=never_up)
             return
         self._publish(event)
         if kind is EventType.DTMF_RECEIVED:
             session.digit(data["digit"])
             self._recorder.on_digit(session.id, data["digit"])
         elif kind is EventType.CALL_ANSWERED:
-            session.answered(_ago(event.timestamp))
+            session.answered(event.age)
         elif kind is EventType.CALL_TRANSFERRED:
             self._replace(session, data["replaced_by"])
 
@@ -154,16 +156,16 @@ class Switchboard:
         cause: int,
         reason: str,
         *,
-        at: datetime | None = None,
+        word: VoxtraEvent | None = None,
         never_up: bool = False,
         disposition: Disposition | None = None,
     ) -> None:
         """A call is over, or never came about; told once, whoever says it first."""
         failed = never_up and session.direction is CallDirection.OUTBOUND
         self.sessions.pop(session.id, None)
-        at = at or datetime.now(UTC)
-        if not session.ended(cause, reason, failed=failed, ago=_ago(at)):
+        if not session.ended(cause, reason, failed=failed, ago=word.age if word else 0.0):
             return
+        at = word.timestamp if word else datetime.now(UTC)
         self._recorder.on_target_gone(session.id, at)
         data: dict[str, Any] = {"cause": cause, "reason": reason}
         if failed:
@@ -297,13 +299,6 @@ class Switchboard:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("serving a call failed", exc_info=task.exception())
-
-
-def _ago(at: datetime) -> float:
-    """Return the seconds since something happened: more than none when the PBX had queued the word
-    of it.
-    """
-    return max(0.0, (datetime.now(UTC) - at).total_seconds())
 
 
 def _why_not(error: BaseException) -> str:

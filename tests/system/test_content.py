@@ -191,7 +191,7 @@ async def record_interrupted(
 
 
 async def test_pause_cuts(record_interrupted: Callable[..., Any]) -> None:
-    """What is said in a pause is cut out, of both sides alike, and once however often it is asked."""
+    """What is said in a pause is cut out, of both sides alike, however often it is asked."""
     results = await record_interrupted(
         {"verbs": PAUSE}, {"verbs": PAUSE, "layout": "stereo"}, {"verbs": PAUSE, "times": 2}
     )

@@ -13,7 +13,6 @@ import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
@@ -84,9 +83,10 @@ class AsteriskAdapter(BaseTelephonyAdapter):
         self._interval = reconnect_interval
         self._make_source = source or self._websocket
         self._source: _EventSource | None = None
+        self._queued = False
         self._bus = Bus()
         self._calls = CallPlane()
-        self._captures = CapturePlane(self.ari, self._bus)
+        self._captures = CapturePlane(self.ari, self._bus, self._calls)
         self._reader: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None]
         self._lost: asyncio.Future[BaseException]
@@ -140,9 +140,11 @@ class AsteriskAdapter(BaseTelephonyAdapter):
             self._ready = loop.create_future()
             self._lost = loop.create_future()
             self._bus = Bus()
-            self._captures = CapturePlane(self.ari, self._bus)
+            self._captures = CapturePlane(self.ari, self._bus, self._calls)
             self.ari.open()
             self._source = self._make_source(self.ari)
+            # Asterisk's own websocket queues events while it is down.
+            self._queued = isinstance(self._source, OutboundListener)
             self._reader = asyncio.create_task(
                 self._read(self._source), name=f"ari-events-{self.app_name}"
             )
@@ -213,7 +215,7 @@ class AsteriskAdapter(BaseTelephonyAdapter):
                 await self._on_gap(Gap(lost_at, restarted))
                 # Asterisk's own websocket queues what happens while it is down: a look ahead of the
                 # queue would tell it twice.
-                if restarted or not isinstance(self._source, OutboundListener):
+                if restarted or not self._queued:
                     await self._reconcile(known, adopt=True)
             if not self._ready.done():
                 log.info(
@@ -268,7 +270,7 @@ class AsteriskAdapter(BaseTelephonyAdapter):
             return
         try:
             for domain_event in translate(event):
-                self._on_event(self._dated(domain_event, event))
+                self._on_event(self._dated(domain_event, event) if self._queued else domain_event)
             self._bus.publish(event)
         except Exception:
             # A mistake in handling one event must not cost all calls theirs.
@@ -276,10 +278,10 @@ class AsteriskAdapter(BaseTelephonyAdapter):
 
     def _dated(self, domain_event: VoxtraEvent, event: schema.Event) -> VoxtraEvent:
         """Give an event that Asterisk may have queued for us the time when it happened."""
-        if not isinstance(self._source, OutboundListener) or not event.timestamp:
+        if not event.timestamp:
             return domain_event
         happened = datetime.fromisoformat(event.timestamp).astimezone(UTC)
-        return replace(domain_event, timestamp=happened)
+        return domain_event.dated(happened)
 
     def _emit(self, events: Iterable[VoxtraEvent]) -> None:
         for event in events:

@@ -41,6 +41,7 @@ from voxtra.exceptions import (
 from voxtra.ids import OWN_PREFIX
 from voxtra.model import Layout, Recording, RecordingTarget, Track
 from voxtra.telephony.base import TrackStatus
+from voxtra.telephony.calls import CallPlane
 
 __all__ = ["CapturePlane"]
 
@@ -59,6 +60,8 @@ lost.
 """
 
 STOP_TRIES: Final = 4
+
+NAME_TAKEN: Final = "a recording of this name exists on the PBX; choose another name"
 
 
 class _Capture:
@@ -86,9 +89,10 @@ class _Capture:
 class CapturePlane:
     """Recordings on Asterisk: starts, stops and watches them."""
 
-    def __init__(self, ari: ARIClient, bus: Bus) -> None:
+    def __init__(self, ari: ARIClient, bus: Bus, calls: CallPlane) -> None:
         self._ari = ari
         self._bus = bus
+        self._calls = calls
         self._by_track: dict[str, _Capture] = {}
         self._chores: set[asyncio.Task[None]] = set()
 
@@ -110,6 +114,8 @@ class CapturePlane:
 
     async def start(self, recording: Recording) -> None:
         """Record; return when every track has begun. See `BaseTelephonyAdapter.start_capture`."""
+        if any(track.name in self._by_track for track in recording.tracks):
+            raise RecordingFailed(recording.name, NAME_TAKEN)
         capture = self._watch(recording)
         try:
             # Both snoops first, then both records back to back: the tracks then begin 0.1-2 ms
@@ -227,7 +233,7 @@ class CapturePlane:
 
     def release(self, recording: Recording) -> None:
         """Stop watching a recording; most were let go by the event of their end."""
-        capture = self._by_track.get(recording.tracks[0].name) if recording.tracks else None
+        capture = self._watched(recording)
         if capture is not None:
             self._release(capture)
 
@@ -236,19 +242,25 @@ class CapturePlane:
         if self._chores:
             await asyncio.gather(*self._chores, return_exceptions=True)
 
+    def _watched(self, recording: Recording) -> _Capture | None:
+        """Return what is known of a recording; another one of the same name is not it."""
+        captures = (self._by_track.get(track.name) for track in recording.tracks)
+        return next((each for each in captures if each and each.recording.id == recording.id), None)
+
     def _watch(self, recording: Recording) -> _Capture:
-        capture = self._by_track.get(recording.tracks[0].name)
+        capture = self._watched(recording)
         if capture is None:
             capture = _Capture(recording)
             for track in recording.tracks:
-                self._by_track[track.name] = capture
+                self._by_track.setdefault(track.name, capture)
         return capture
 
     def _release(self, capture: _Capture) -> None:
         for track in capture.recording.tracks:
             if self._by_track.get(track.name) is capture:
                 del self._by_track[track.name]
-            if track.channel_id:
+            # A snoop dies with its call.
+            if track.channel_id and capture.recording.target_id in self._calls:
                 self._later(self._hang_up_snoop(track.channel_id))
         capture.settle()
 
@@ -281,10 +293,7 @@ class CapturePlane:
             )
         except Conflict as error:
             if "already exists" in error.message:
-                raise RecordingFailed(
-                    recording.name,
-                    "a recording of this name exists on the PBX; choose another name",
-                ) from None
+                raise RecordingFailed(recording.name, NAME_TAKEN) from None
             raise
         except ServerError as error:
             # Asterisk says no more than 500, here and in its log, when the folder is not there.
