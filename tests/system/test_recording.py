@@ -282,7 +282,8 @@ async def test_same_name_twice(line: Line, sink: Collector) -> None:
     await talk(0.2)
     await first.record_stop()
     told = await sink.next()
-    for way in ({"fmt": "wav"}, {"fmt": "gsm"}, {"layout": "stereo"}):
+    ways: list[dict[str, Any]] = [{"fmt": "wav"}, {"fmt": "gsm"}, {"layout": "stereo"}]
+    for way in ways:
         with pytest.raises(RecordingFailed, match="choose another name"):
             await second.record_start(name, **way)
     assert second.recording is None
