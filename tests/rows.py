@@ -50,16 +50,6 @@ class ContendedStore:
         await asyncio.sleep(0)
         return self.rows.get(recording_id)
 
-    async def active(self, target_id: str) -> Recording | None:
-        """See `RecordingStore.active`."""
-        await asyncio.sleep(0)
-        return self._active(target_id)
-
-    async def unfinished(self) -> list[Recording]:
-        """See `RecordingStore.unfinished`."""
-        await asyncio.sleep(0)
-        return [row for row in self.rows.values() if not row.state.is_final]
-
     def _active(self, target_id: str) -> Recording | None:
         for row in self.rows.values():
             if row.target_id == target_id and row.ended_at is None:

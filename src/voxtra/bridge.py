@@ -104,22 +104,22 @@ class Bridge(RecordingVerbs):
 
     async def close(self) -> None:
         """End the conversation: finish its recording, let the calls go and destroy the bridge."""
-        self._begin_to_close()
+        self._begin_to_close(EndReason.STOPPED)
         await self.wait()
 
     def _end_if_alone(self) -> None:
         if len(self._members) < 2:
-            self._begin_to_close()
+            self._begin_to_close(EndReason.HANGUP)
 
-    def _begin_to_close(self) -> None:
+    def _begin_to_close(self, reason: EndReason) -> None:
         if self._closing is None:
-            self._closing = asyncio.create_task(self._close())
+            self._closing = asyncio.create_task(self._close(reason))
 
-    async def _close(self) -> None:
+    async def _close(self, reason: EndReason) -> None:
         try:
             active = self._recorder.active(self.id) if self._recorder else None
             if self._recorder is not None and active is not None:
-                await self._recorder.stop(active.id, EndReason.HANGUP)
+                await self._recorder.stop(active.id, reason)
         except VoxtraError as error:
             log.warning("bridge %s: its recording could not be stopped: %s", self.id, error)
         try:

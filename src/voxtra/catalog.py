@@ -35,14 +35,6 @@ class RecordingStore(Protocol):
         """Return a row by id."""
         ...
 
-    async def active(self, target_id: str) -> Recording | None:
-        """Return the recording of a channel or bridge that has not ended (`ended_at` is None)."""
-        ...
-
-    async def unfinished(self) -> list[Recording]:
-        """Return every row that is neither available nor failed."""
-        ...
-
 
 class MemoryRecordingStore:
     """Rows in memory, gone with the process.
@@ -78,12 +70,3 @@ class MemoryRecordingStore:
     async def get(self, recording_id: str) -> Recording | None:
         """See `RecordingStore.get`."""
         return self._rows.get(recording_id)
-
-    async def active(self, target_id: str) -> Recording | None:
-        """See `RecordingStore.active`."""
-        recording_id = self._by_target.get(target_id)
-        return None if recording_id is None else self._rows[recording_id]
-
-    async def unfinished(self) -> list[Recording]:
-        """See `RecordingStore.unfinished`."""
-        return list(self._rows.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ import msgspec
 
 from voxtra.ari.http import AriHttp, segment
 from voxtra.ari.schema import LiveRecording, StoredRecording
+from voxtra.exceptions import Conflict, NotFound
 from voxtra.names import checked_name
 
 __all__ = ["RecordingVerbs", "record_params"]
@@ -97,10 +98,15 @@ class RecordingVerbs(AriHttp):
 
     async def copy_stored_recording(self, name: str, destination: str) -> StoredRecording:
         """Copy a file to another name; Conflict when that exists."""
-        # Asterisk drops what follows the last dot, even one in a folder's name: give it that.
-        whole = f"{destination}.x" if "." in checked_name(destination) else destination
-        params = {"destinationRecordingName": whole}
-        return await self._fetch(_STORED, "POST", f"{_stored(name)}/copy", params)
+        path, whole = f"{_stored(name)}/copy", checked_name(destination)
+        if "." in destination:
+            # Asterisk looks for an existing file under the name as sent, then drops what follows
+            # the last dot, even one in a folder's name, and writes over what is there.
+            whole += ".x"
+            with suppress(NotFound):
+                await self.get_stored_recording(destination)
+                raise Conflict(409, "POST", path, f"{destination} exists already")
+        return await self._fetch(_STORED, "POST", path, {"destinationRecordingName": whole})
 
     async def delete_stored_recording(self, name: str) -> None:
         """Delete a file, even one that is still being written."""

@@ -14,6 +14,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -91,13 +92,15 @@ class AsteriskAdapter(BaseTelephonyAdapter):
         self._ready: asyncio.Future[None]
         self._lost: asyncio.Future[BaseException]
         self._startup_time = ""
+        self._answering: dict[str, list[asyncio.Future[None]]] = {}
+        self._asking: set[asyncio.Task[None]] = set()
         self._dials = DialPlane(self.ari, self._calls)
         self._table: dict[type, _Translator] = {
             schema.StasisStart: self._on_stasis_start,
             schema.StasisEnd: lambda e: self._calls.left(e.channel.id),
             schema.ChannelDestroyed: self._on_destroyed,
             schema.ChannelHangupRequest: self._on_hangup_request,
-            schema.ChannelStateChange: lambda e: self._calls.state_changed(e.channel),
+            schema.ChannelStateChange: self._on_state_change,
             schema.ChannelDtmfReceived: lambda e: self._calls.digit(
                 e.channel.id, e.digit, e.duration_ms
             ),
@@ -292,6 +295,13 @@ class AsteriskAdapter(BaseTelephonyAdapter):
         replaced = event.replace_channel.id if event.replace_channel else ""
         return self._calls.entered(event.channel, replaced)
 
+    def _on_state_change(self, event: schema.ChannelStateChange) -> Iterable[VoxtraEvent]:
+        if event.channel.state == "Up":
+            for up in self._answering.get(event.channel.id, ()):
+                if not up.done():
+                    up.set_result(None)
+        return self._calls.state_changed(event.channel)
+
     def _on_destroyed(self, event: schema.ChannelDestroyed) -> Iterable[VoxtraEvent]:
         self._dials.ended(event.channel.id, event.cause)
         return self._calls.left(event.channel.id, event.cause)
@@ -309,7 +319,21 @@ class AsteriskAdapter(BaseTelephonyAdapter):
         """See `BaseTelephonyAdapter.answer_call`."""
         if self._calls.is_up(call_id):
             return
-        await self._on_call(call_id, self.ari.answer_channel(call_id))
+        # The channel is up when Asterisk says so; the reply, 0.1 ms later, can only add an error.
+        up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._answering.setdefault(call_id, []).append(up)
+        asking = asyncio.create_task(self._on_call(call_id, self.ari.answer_channel(call_id)))
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
+        asking.add_done_callback(partial(_pass_on, up))
+        try:
+            await up
+        finally:
+            waiting = self._answering.get(call_id, [])
+            if up in waiting:
+                waiting.remove(up)
+            if not waiting:
+                self._answering.pop(call_id, None)
         self._emit(self._calls.answered(call_id))
 
     async def hangup_call(self, call_id: str, reason: str = "normal") -> None:
@@ -439,6 +463,17 @@ class AsteriskAdapter(BaseTelephonyAdapter):
     async def delete_track(self, track: Track) -> None:
         """See `BaseTelephonyAdapter.delete_track`."""
         await self._captures.delete(track)
+
+
+def _pass_on(up: asyncio.Future[None], asking: asyncio.Task[None]) -> None:
+    """End the wait for an answer with what the request came to, if no event ended it."""
+    error = None if asking.cancelled() else asking.exception()
+    if up.done():
+        return
+    if error is None:
+        up.set_result(None)
+    else:
+        up.set_exception(error)
 
 
 def _nothing(_event: object) -> Iterable[VoxtraEvent]:
