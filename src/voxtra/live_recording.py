@@ -21,9 +21,9 @@ class LiveRecording:
     """One recording between its request and its sink.
 
     `holder_id` is the call or bridge whose one active recording it is, `hint` the duration the PBX
-    reported (seconds). `ended` is set when the PBX has finished the file, `settled` when the sink
-    has been told. `lock` is held while a live operation is carried out, `writing` while the row is
-    changed.
+    reported (seconds). `target_gone` is set when the call ended with it, `ended` when the PBX has
+    finished the file, `settled` when the sink has been told. `lock` is held while a live operation
+    is carried out, `writing` while the row is changed.
     """
 
     __slots__ = (
@@ -56,9 +56,14 @@ class LiveRecording:
         self.lock = asyncio.Lock()
         self.writing = asyncio.Lock()
         self.cancelled = False
-        self.target_gone = False
+        self.target_gone: asyncio.Future[None] = loop.create_future()
         self.hint = 0
         self.gap: Gap | None = None
+
+    def note_target_gone(self) -> None:
+        """The call or bridge that was recorded ended together with the recording."""
+        if not self.target_gone.done():
+            self.target_gone.set_result(None)
 
     @property
     def wants_sink(self) -> bool:
@@ -85,7 +90,7 @@ class LiveRecording:
         if seconds is not None and seconds >= recording.max_duration:
             return EndReason.MAX_DURATION
         # A bridge's recording ends by itself when the last one leaves.
-        if self.target_gone or recording.target is RecordingTarget.BRIDGE:
+        if self.target_gone.done() or recording.target is RecordingTarget.BRIDGE:
             return EndReason.HANGUP
         if recording.max_silence:
             return EndReason.SILENCE

@@ -52,6 +52,9 @@ HANGUP_WINDOW: Final = timedelta(milliseconds=500)
 ended with it.
 """
 
+GUESSED: Final = (EndReason.UNKNOWN, EndReason.SILENCE, EndReason.KEY)
+"""Reasons that hold only where the call goes on."""
+
 PROBE_CAP: Final = 30.0
 """Seconds at most between two questions to a PBX that does not answer."""
 
@@ -239,7 +242,8 @@ class Recorder:
         for live in self._by_target.get(target_id, ()):
             ended_at = live.recording.ended_at
             # A channel's own recording finishes a millisecond before its call's end is reported.
-            live.target_gone = ended_at is None or at - ended_at < HANGUP_WINDOW
+            if ended_at is None or at - ended_at < HANGUP_WINDOW:
+                live.note_target_gone()
             reason = EndReason.PBX_LOST if live.gap else EndReason.HANGUP
             self._feed(live, Change(Happening.TARGET_GONE, at, reason))
 
@@ -445,19 +449,18 @@ class Recorder:
                 "file_path": str(self._spool.path_of(recording.name, recording.format)),
                 **live.loss(0.0),
             }
-            self._feed(
-                live, Change(Happening.INGEST_FAILED, _now(), live.end_reason(None), cause, facts)
-            )
+            reason = await self._end_reason(live, None)
+            self._feed(live, Change(Happening.INGEST_FAILED, _now(), reason, cause, facts))
             return
-        self._feed(
-            live,
-            Change(
-                Happening.INGESTED,
-                _now(),
-                live.end_reason(finished.seconds),
-                facts=live.facts(finished),
-            ),
-        )
+        reason = await self._end_reason(live, finished.seconds)
+        self._feed(live, Change(Happening.INGESTED, _now(), reason, facts=live.facts(finished)))
+
+    async def _end_reason(self, live: LiveRecording, seconds: float | None) -> EndReason:
+        """Return why a recording ended; `seconds` is the length of its file."""
+        if live.recording.end_reason is None and live.end_reason(seconds) in GUESSED:
+            # Most likely its call has ended: the word of that may come after the file was judged.
+            await asyncio.wait([live.target_gone], timeout=HANGUP_WINDOW.total_seconds())
+        return live.end_reason(seconds)
 
     async def _settle(self, live: LiveRecording) -> None:
         """Tell the sink, once: of every recording that began and was not cancelled."""
