@@ -213,6 +213,16 @@ async def test_any_name(lab: Pbx, app: VoxtraApp, line: Line, sink: Collector, l
     assert not (lab.recording_dir / f"{name}2.wav").exists()
 
 
+async def test_many_begin_in_a_new_folder_at_once(app: VoxtraApp, line: Line) -> None:
+    """Recordings whose names share a folder that is not there yet all begin, at whatever moment."""
+    calls = await line.calls(20)
+    for _ in range(4):
+        folder = f"{new_id()}/deep/er"
+        names = await asyncio.gather(*(call.record_start(f"{folder}/{call.id}") for call in calls))
+        assert len(set(names)) == len(calls)
+        await asyncio.gather(*(call.record_cancel() for call in calls))
+
+
 class Tap:
     """A relay to Asterisk that keeps what an app sends."""
 

@@ -73,9 +73,12 @@ class Inbox:
         Raises TimeoutError after `timeout` seconds (None: never), and what closed the bus.
         """
         async with asyncio.timeout(timeout):
-            while not predicate(event := await self.get()):
-                pass
-        return event
+            while True:
+                if not self._events:
+                    await self._arrival()
+                event = self._events.popleft()
+                if predicate(event):
+                    return event
 
     def put(self, event: Event) -> None:
         """Take an event in; the same one again, by another of its keys, is no second event."""

@@ -277,30 +277,38 @@ class CapturePlane:
             await inbox.wait_for(lambda event: isinstance(event, schema.StasisStart), START_TIMEOUT)
 
     async def _record(self, recording: Recording, track: Track) -> None:
-        record: Callable[..., Awaitable[object]] = self._ari.record_channel
-        if recording.target is RecordingTarget.BRIDGE:
-            record = self._ari.record_bridge
         try:
-            await record(
-                track.channel_id or recording.target_id,
-                track.name,
-                fmt=lookup(recording.format).name,
-                max_duration=recording.max_duration,
-                max_silence=recording.max_silence,
-                terminate_on=recording.terminate_on
-                if recording.target is RecordingTarget.CHANNEL
-                else "none",
-            )
+            await self._ask_to_record(recording, track)
         except Conflict as error:
-            if "already exists" in error.message:
+            if "already exists" not in error.message:
+                raise
+            held = await self.probe(track)
+            if held.live or held.stored:
                 raise RecordingFailed(recording.name, NAME_TAKEN) from None
-            raise
+            # Asterisk says the same when another request made the name's folder at the same
+            # moment (16 of 450 recordings begun at once in new folders): now the folder is there.
+            await self._ask_to_record(recording, track)
         except ServerError as error:
             # Asterisk says no more than 500, here and in its log, when the folder is not there.
             raise RecordingFailed(
                 recording.name,
                 f"{error}; is the PBX's recording folder there, and writable by it?",
             ) from error
+
+    async def _ask_to_record(self, recording: Recording, track: Track) -> None:
+        record: Callable[..., Awaitable[object]] = self._ari.record_channel
+        if recording.target is RecordingTarget.BRIDGE:
+            record = self._ari.record_bridge
+        await record(
+            track.channel_id or recording.target_id,
+            track.name,
+            fmt=lookup(recording.format).name,
+            max_duration=recording.max_duration,
+            max_silence=recording.max_silence,
+            terminate_on=recording.terminate_on
+            if recording.target is RecordingTarget.CHANNEL
+            else "none",
+        )
 
     async def _stop_track(self, track: Track) -> bool:
         """Ask for a stop; tell whether Asterisk knows the recording no more."""
