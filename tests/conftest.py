@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
-from voxtra.ids import new_id
+from tests.system.calls import SOUNDS
+from voxtra.ari import ARIClient
+from voxtra.ids import new_id, own_id
 from voxtra.lab.call import PlacedCall
 from voxtra.lab.call import place_call as place
 from voxtra.lab.instance import Lab
 from voxtra.lab.pbx import OwnPbx, Pbx
+from voxtra.preflight import run_checks
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,13 +44,25 @@ def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+async def faults_of(own: OwnPbx) -> list[str]:
+    """Return what keeps an Asterisk from carrying the tests: they would fail one by one on it."""
+    client = ARIClient(own.ari_url, own.ari_user, own.ari_password, app_name=own_id("check"))
+    async with client:
+        found = await run_checks(client, own.recording_dir)
+    return [f"{check.name}: {check.detail}. {check.fix}" for check in found if not check.ok]
+
+
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Pbx]:
     """One Asterisk for the whole run: a lab, or the one that VOXTRA_TEST_ARI_URL names."""
     own = OwnPbx.from_environment()
     if own is not None:
+        unfit = asyncio.run(faults_of(own))
+        if unfit:
+            pytest.exit("\n".join(["VOXTRA_TEST_ARI_URL:", *unfit]), returncode=2)
         yield own
         shutil.rmtree(own.sounds_dir)
+        shutil.rmtree(own.recording_dir / SOUNDS, ignore_errors=True)
         return
     with Lab.start(name="tests") as started:
         yield started

@@ -98,8 +98,6 @@ HANG_UP: Final = _request("BYE", 3) + _comes("200")
 IS_HUNG_UP: Final = _comes("BYE") + answer("200 OK")
 """Wait until the other side hangs up."""
 
-RINGS: Final = _comes("INVITE") + answer("180 Ringing", _EMPTY)
-"""Wait for a call, and ring."""
 
 ANSWERS: Final = _comes("INVITE") + answer("200 OK", _MEDIA) + _comes("ACK")
 """Wait for a call, and answer it."""

@@ -36,11 +36,14 @@ def test_version_and_help() -> None:
     assert run("--version").stdout == f"voxtra {__version__}\n"
     shown = run()
     assert shown.returncode == 0
+    assert run("-h").stdout == shown.stdout
     for command in ("start", "check", "info", "init", "lab"):
         assert f"\n  {command} " in shown.stdout
+    assert "...\n" not in shown.stdout.partition("Commands:")[2]
     lab = run("lab")
     assert lab.returncode == 0
     assert "status" in lab.stdout
+    assert "...\n" not in lab.stdout.partition("Commands:")[2]
 
 
 def test_info() -> None:

@@ -24,12 +24,14 @@ from voxtra.exceptions import (
     CallEnded,
     ConfigurationError,
     InvalidRecordingName,
+    NotFound,
     RecordingActive,
     RecordingEnded,
     RecordingError,
     RecordingFailed,
+    TelephonyConnectionError,
 )
-from voxtra.model import EndReason, Recording, RecordingState
+from voxtra.model import EndReason, Recording, RecordingState, Track
 from voxtra.record_options import RecordOptions
 from voxtra.recorder import Recorder
 from voxtra.recording import RecordingMetadata, RecordingSink
@@ -54,9 +56,10 @@ class Bench:
 
     folder: Path
     store: RecordingStore = field(default_factory=MemoryRecordingStore)
+    pbx_type: type[ToyPbx] = ToyPbx
 
     def __post_init__(self) -> None:
-        self.pbx = ToyPbx(self.folder)
+        self.pbx = self.pbx_type(self.folder)
         self.sink = Collector()
         self.events: list[VoxtraEvent] = []
         self.recorder = Recorder(
@@ -278,6 +281,41 @@ async def test_target_is_gone(bench: Bench) -> None:
     with pytest.raises(CallEnded):
         await bench.start()
     assert bench.active is None
+
+
+async def test_target_goes_while_it_starts(tmp_path: Path) -> None:
+    """A start whose call ends meanwhile, unheard by the PBX, is `CallEnded` too."""
+
+    class Leaving(ToyPbx):
+        async def start_capture(self, recording: Recording) -> None:
+            left(CALL, datetime.now(UTC))
+            raise TimeoutError
+
+    bench = Bench(tmp_path, pbx_type=Leaving)
+    left = bench.recorder.on_target_gone
+    with pytest.raises(CallEnded):
+        await bench.start()
+    assert bench.active is None
+
+
+async def test_bridge_is_gone(bench: Bench) -> None:
+    """A start on a bridge that is gone does not say that the call is."""
+    bench.pbx.target_there = False
+    with pytest.raises(NotFound):
+        await bench.recorder.start(
+            RecordOptions(target="bridge"), holder_id=CALL, call_id=CALL, target_id="bridge-1"
+        )
+    assert bench.active is None
+
+
+async def test_active_by_target(bench: Bench) -> None:
+    """What a call records elsewhere is active there as well, so that its end is seen to."""
+    begun = await bench.recorder.start(
+        RecordOptions(target="bridge"), holder_id=CALL, call_id=CALL, target_id="bridge-1"
+    )
+    assert bench.active == bench.recorder.active("bridge-1") == begun
+    await bench.recorder.stop(begun.id)
+    assert bench.recorder.active("bridge-1") is None
 
 
 async def test_start_is_cancelled(bench: Bench) -> None:
@@ -662,6 +700,65 @@ async def test_another_process_ended_it(tmp_path: Path) -> None:
         await bench.recorder.stop(begun.id)
         await bench.recorder.drain(1)
     assert bench.active is None
+
+
+# -- files out of reach
+
+
+@pytest.fixture
+def far(bench: Bench) -> Bench:
+    """Return a recorder whose PBX has its folder on another machine."""
+    bench.pbx.folder = bench.folder / "far"
+    bench.pbx.folder.mkdir()
+    (bench.folder / "downloads").mkdir()
+    return bench
+
+
+async def test_file_waits_for_the_pbx(far: Bench) -> None:
+    """A file is fetched when the PBX that has it can be reached again."""
+    begun = await far.start()
+    far.pbx.reachable = False
+    far.pbx.finish(begun)
+    await eventually(lambda: far.pbx.asked["probe"] > 1)
+    assert far.sink.received == []
+    far.pbx.reachable = True
+    told = await far.told()
+    assert told.extra["state"] == "available"
+    assert Path(told.file_path) == far.folder / "downloads" / "x.wav"
+
+
+async def test_drain_ends_without_the_file(far: Bench) -> None:
+    """A file that can't be fetched before the shutdown is told as failed, with where it is."""
+    begun = await far.start()
+    far.pbx.reachable = False
+    far.pbx.finish(begun)
+    await far.recorder.drain(0.05)
+    (told,) = far.sink.received
+    assert told.extra["state"] == "failed"
+    assert "not verified before the shutdown" in told.extra["cause"]
+
+
+async def test_tracks_that_can_not_be_deleted(tmp_path: Path) -> None:
+    """A stereo file is good, also when the PBX can't be asked to delete what it was made of."""
+
+    class TwoSided(ToyPbx):
+        def plan_capture(self, recording: Recording) -> tuple[Track, ...]:
+            return tuple(Track(f"{recording.name}-{side}", side) for side in ("in", "out"))
+
+        async def delete_track(self, track: Track) -> None:
+            raise TelephonyConnectionError("the PBX of this test has gone")
+
+        def finish(self, recording: Recording) -> None:
+            super().finish(recording)
+            for track in recording.tracks:
+                self.path(track.name).write_bytes(self.path(recording.name).read_bytes())
+            self.path(recording.name).unlink()
+
+    bench = Bench(tmp_path, pbx_type=TwoSided)
+    begun = await bench.start(layout="stereo")
+    bench.pbx.finish(begun)
+    told = await bench.told()
+    assert (told.extra["state"], told.extra["channels"]) == ("available", 2)
 
 
 # -- the shutdown

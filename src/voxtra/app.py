@@ -5,7 +5,6 @@ order.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import logging
 import os
@@ -44,6 +43,9 @@ GRACE: Final = 10.0
 
 STEP_DEADLINE: Final = 10.0
 """Seconds for each step of the shutdown besides calls and recordings; a hook is a step."""
+
+CANCEL_GRACE: Final = 1.0
+"""Seconds for a startup hook to let go when the app is stopped."""
 
 
 class VoxtraApp:
@@ -302,11 +304,12 @@ class VoxtraApp:
             raise RuntimeError("This app is running already")
         if self.debug:
             logging.getLogger("voxtra").setLevel(logging.DEBUG)
+        telephony = self.telephony  # its settings may be wrong: nothing has begun then
         self._stop, self._stopped = asyncio.Event(), asyncio.Event()
         stop = asyncio.create_task(self._stop.wait())
         try:
             self._recorder = Recorder(
-                self.telephony,
+                telephony,
                 self._spool,
                 self._publish,
                 default_sink=self._recording_sink,
@@ -314,25 +317,29 @@ class VoxtraApp:
                 default_max_duration=self._recording_max_duration,
                 store=self._recording_store,
             )
-            self._calls = Switchboard(self.telephony, self._router, self._recorder, self._publish)
-            self.telephony.listen(self._calls.on_event, self._recorder.resync)
+            self._calls = Switchboard(telephony, self._router, self._recorder, self._publish)
+            telephony.listen(self._calls.on_event, self._recorder.resync)
             if self._webhook is not None:
                 self._webhook.open()
-            if not await _first(self.telephony.connect(), stop):
+            if not await _first(telephony.connect(), stop):
                 return
             self._connected = True
             for hook in self._startup:
-                await hook()
+                # A hook that stops the app, or hangs, must not keep the stop from coming about.
+                if not await _first(hook(), stop):
+                    return
             self._running = True
             self._calls.open()
-            lost = await _first(self.telephony.connection_lost(), stop)
+            lost = await _first(telephony.connection_lost(), stop)
             if lost:
                 raise lost[0]
         finally:
             stop.cancel()
-            await self._shut_down()
-            self._stopped.set()
-            self._stop = self._stopped = None
+            try:
+                await self._shut_down()
+            finally:
+                self._stopped.set()
+                self._stop = self._stopped = None
 
     async def stop(self) -> None:
         """End in good order; return when it is done.
@@ -357,7 +364,8 @@ class VoxtraApp:
         """Call somebody; return the call when the far end has answered.
 
         `timeout` is the ring time in seconds. Raises `DialFailed` with disposition and cause when
-        nobody answered.
+        nobody answered, `ValueError` for control characters, and `RuntimeError` when the app does
+        not run or is being stopped.
         """
         return await self._require_calls().dial(
             endpoint, caller_id=caller_id, timeout=timeout, variables=variables
@@ -413,6 +421,11 @@ class VoxtraApp:
                 await work
         except TimeoutError:
             log.error("shutdown: %s took longer than %g s", name, seconds)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            log.exception("shutdown: %s awaited what was cancelled", name)
         except Exception:
             log.exception("shutdown: %s failed", name)
 
@@ -460,6 +473,8 @@ async def _first(work: Any, stop: asyncio.Task[Any]) -> tuple[Any, ...]:
     finally:
         if not task.done():
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-    return () if task.cancelled() else (task.result(),)
+            # One that ignores its cancellation is left to itself.
+            await asyncio.wait({task}, timeout=CANCEL_GRACE)
+    if not task.done() or (task.cancelled() and stop.done()):
+        return ()
+    return (task.result(),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from voxtra.exceptions import CallEnded, NotFound, VoxtraError
@@ -58,32 +59,35 @@ class Bridge(RecordingVerbs):
         """Make the bridge and put the calls in. Raises `CallEnded` for one that is gone; the others
         are free then.
         """
-        await self._adapter.create_bridge(self.id)
         try:
-            for session in sessions:
-                await self.add(session)
+            await self._adapter.create_bridge(self.id)
+            await self._take(*sessions)
         except BaseException:
             await asyncio.shield(self.close())
             raise
 
     async def add(self, session: CallSession) -> None:
-        """Put a call in; it leaves the conversation it was in."""
-        if session.bridge is not None and session.bridge is not self:
-            await session.bridge.remove(session)
-        await self._adapter.bridge_add(self.id, session.id)
-        if session.state.is_final or self.is_over:
-            raise CallEnded(
-                session.id, session.end_reason or "the other side left the conversation"
-            )
-        self._members[session.id] = session
-        session.joined(self)
+        """Put a call in; it leaves the conversation it was in. Raises `NotFound` when this one is
+        over, `CallEnded` when the call is.
+        """
+        if self.is_over:
+            raise self._is_over_error("addChannel")
+        if session.bridge is not self:
+            await self._take(session)
 
     async def remove(self, session: CallSession) -> None:
-        """Take a call out; it goes on by itself."""
+        """Take a call out; it goes on by itself, or ends when its handler is done."""
         if self._members.pop(session.id, None) is None:
             return
-        await self._let_go(session)
-        self._end_if_alone()
+        try:
+            await self._let_go(session)
+        finally:
+            self._end_if_alone()
+
+    async def give(self, session: CallSession) -> None:
+        """Take a call out for another purpose, which it has even when its handler is done."""
+        self.left(session)
+        await self._adapter.bridge_remove(self.id, session.id)
 
     def replace(self, old: CallSession, new: CallSession) -> None:
         """A call has taken another's place on the PBX (a phone transferred it)."""
@@ -92,8 +96,8 @@ class Bridge(RecordingVerbs):
             self._members[new.id] = new
             new.joined(self)
 
-    def member_ended(self, session: CallSession) -> None:
-        """A member hung up."""
+    def left(self, session: CallSession) -> None:
+        """A member hung up, or goes elsewhere."""
         if self._members.pop(session.id, None) is not None:
             session.parted(self)
             self._end_if_alone()
@@ -106,6 +110,37 @@ class Bridge(RecordingVerbs):
         """End the conversation: finish its recording, let the calls go and destroy the bridge."""
         self._begin_to_close(EndReason.STOPPED)
         await self.wait()
+
+    async def _take(self, *sessions: CallSession) -> None:
+        """Put calls in, out of the conversations they were in."""
+        before = [(session.bridge, session) for session in sessions]
+        # All leave before one comes in: a conversation that they leave together does not end one
+        # of them.
+        for bridge, session in before:
+            if bridge is not None:
+                bridge.left(session)
+        try:
+            for bridge, session in before:
+                if bridge is not None:
+                    await self._adapter.bridge_remove(bridge.id, session.id)
+                await self._put_in(session)
+        except BaseException:
+            for session in sessions:
+                if session.is_unclaimed:
+                    await asyncio.shield(_try(session.hangup()))
+            raise
+
+    async def _put_in(self, session: CallSession) -> None:
+        await self._adapter.bridge_add(self.id, session.id)
+        if session.state.is_final or self.is_over:
+            raise CallEnded(
+                session.id, session.end_reason or "the other side left the conversation"
+            )
+        if session.bridge is not None:
+            # Two conversations took it at the same time; on the PBX it is in the later one.
+            session.bridge.left(session)
+        self._members[session.id] = session
+        session.joined(self)
 
     def _end_if_alone(self) -> None:
         if len(self._members) < 2:
@@ -123,12 +158,10 @@ class Bridge(RecordingVerbs):
         except VoxtraError as error:
             log.warning("bridge %s: its recording could not be stopped: %s", self.id, error)
         try:
-            for session in self.members:
-                del self._members[session.id]
-                await self._let_go(session)
-            await self._adapter.destroy_bridge(self.id)
-        except (VoxtraError, TimeoutError) as error:
-            log.warning("bridge %s could not be destroyed: %s", self.id, error)
+            while self._members:
+                _, session = self._members.popitem()
+                await _try(self._let_go(session))
+            await _try(self._adapter.destroy_bridge(self.id))
         finally:
             self._over.set_result(None)
 
@@ -138,6 +171,9 @@ class Bridge(RecordingVerbs):
             await session.hangup()
         else:
             await self._adapter.bridge_remove(self.id, session.id)
+
+    def _is_over_error(self, verb: str) -> NotFound:
+        return NotFound(404, "POST", f"/bridges/{self.id}/{verb}", "the conversation is over")
 
     def _recorder_or_raise(self) -> Recorder:
         if self._recorder is None:
@@ -150,5 +186,13 @@ class Bridge(RecordingVerbs):
                 f'target: a bridge is recorded as a whole; use target="bridge", not "{target}"'
             )
         if self.is_over:
-            raise NotFound(404, "POST", f"/bridges/{self.id}/record", "the conversation is over")
+            raise self._is_over_error("record")
         return self._owner_id, self.id
+
+
+async def _try(work: Awaitable[None]) -> None:
+    """Await work; its failure keeps nothing else from being done."""
+    try:
+        await work
+    except (VoxtraError, TimeoutError) as error:
+        log.warning("a call could not be let go, or a bridge destroyed: %s", error)

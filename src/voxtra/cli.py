@@ -91,7 +91,11 @@ def _config(command: F) -> F:
     )(command)
 
 
-@click.group(cls=_Cli, invoke_without_command=True)
+@click.group(
+    cls=_Cli,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, message="voxtra %(version)s")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
@@ -134,12 +138,15 @@ def start(path: Path, *, debug: bool, as_json: bool) -> None:
 @_json
 @click.pass_context
 def check(ctx: click.Context, path: Path, *, as_json: bool) -> None:
-    """Check the configuration, and whether Asterisk can do what is needed.
+    """Check the configuration and Asterisk.
 
-    Exit code 1 when a check fails; 2 when the configuration is wrong or Asterisk can't be reached.
+    A recording of a quarter of a second shows whether Asterisk can do what is needed. Exit code 1
+    when a check fails; 2 when the configuration is wrong or Asterisk can't be reached.
     """
     config, _ = _load(path)
-    found = [Check("config", True, f"{path}: {len(config.routes)} routes"), *_examine(config)]
+    count = len(config.routes)
+    routes = f"{path}: {count} route{'s' if count > 1 else ''}"
+    found = [Check("config", True, routes), *_examine(config)]
     good = all(one.ok for one in found)
     if as_json:
         click.echo(json.dumps({"ok": good, "checks": [asdict(one) for one in found]}))
@@ -152,7 +159,7 @@ def check(ctx: click.Context, path: Path, *, as_json: bool) -> None:
 @cli.command()
 @_json
 def info(*, as_json: bool) -> None:
-    """Show the version, the providers and the recording formats."""
+    """Show version, providers and formats."""
     facts = {
         "version": __version__,
         "python": platform.python_version(),
@@ -175,7 +182,10 @@ def info(*, as_json: bool) -> None:
 @click.argument("folder", default=".", type=click.Path(path_type=Path))
 @_json
 def init(folder: Path, *, as_json: bool) -> None:
-    """Write a new app that runs into FOLDER (default: this one); nothing is overwritten."""
+    """Write a new app that runs.
+
+    Its files go into FOLDER (default: this one); nothing is overwritten.
+    """
     written = scaffold(folder)
     if as_json:
         click.echo(json.dumps({"folder": str(folder), "files": [path.name for path in written]}))

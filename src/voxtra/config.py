@@ -78,7 +78,9 @@ def check_http_url(url: str) -> str:
     except ValueError:
         usable = False
     if not usable or re.search(r"[\s\x00-\x1f\x7f]", url):
-        raise ValueError("must be an http:// or https:// URL, such as https://example.com/hook")
+        raise ValueError(
+            "must be an http:// or https:// URL with a host, such as http://localhost:8088"
+        )
     return url
 
 

@@ -25,6 +25,7 @@ from voxtra.exceptions import (
     RecordingEnded,
     RecordingError,
     RecordingFailed,
+    TelephonyConnectionError,
     TelephonyError,
     VoxtraError,
 )
@@ -35,7 +36,7 @@ from voxtra.record_options import MAX_DURATION, RecordOptions
 from voxtra.recording import RecordingSink, deliver
 from voxtra.recording_report import event_of, metadata_of, news
 from voxtra.retry import delays
-from voxtra.spool import Spool
+from voxtra.spool import Finished, Spool
 from voxtra.telephony.base import BaseTelephonyAdapter, Gap
 
 __all__ = ["Recorder"]
@@ -128,16 +129,20 @@ class Recorder:
         except RecordingFailed as error:
             await self._fail(live, error.cause)
         except NotFound:
-            await self._fail(live, "the call ended before the recording began")
+            await self._fail(live, "what was to be recorded ended before the recording began")
+            if recording.target is RecordingTarget.BRIDGE:
+                raise
             raise CallEnded(call_id) from None
         except VoxtraError as error:
             await self._fail(live, str(error))
             raise RecordingFailed(recording.name, str(error)) from error
-        except asyncio.CancelledError:
+        except BaseException:
             self._feed(live, Change(Happening.STOP_ASKED, _now(), EndReason.STOPPED))
             raise
         await self._applied(live)
         if live.recording.started_at is None:
+            if live.target_gone.done():
+                raise CallEnded(call_id)
             raise RecordingFailed(
                 recording.name, live.recording.cause or "it was stopped before it began"
             )
@@ -197,9 +202,11 @@ class Recorder:
             raise
         await self._fail(live, "cancelled", EndReason.CANCELLED)
 
-    def active(self, holder_id: str) -> Recording | None:
-        """Return the recording of a call or bridge that has not ended."""
-        for live in self._by_holder.get(holder_id, ()):
+    def active(self, of: str) -> Recording | None:
+        """Return the recording that a call or bridge holds, or is the target of, and that has not
+        ended.
+        """
+        for live in chain(self._by_holder.get(of, ()), self._by_target.get(of, ())):
             if live.recording.ended_at is None:
                 return live.recording
         return None
@@ -265,12 +272,14 @@ class Recorder:
         if waiting:
             await asyncio.wait(waiting, timeout=grace)
         for live in list(self._live.values()):
-            if live.recording.ended_at is None:
+            if not live.recording.state.is_final:
                 path = self._spool.path_of(live.recording.name, live.recording.format)
                 cause = (
                     "the PBX did not finish it before the shutdown; "
                     f"what there is of it will be at {path}"
                 )
+                if live.recording.ended_at is not None:
+                    cause = f"its file was not verified before the shutdown; it is at {path}"
                 self._feed(live, Change(Happening.FAILED, _now(), EndReason.SHUTDOWN, cause))
         late = [live.settled for live in self._live.values()]
         if late:
@@ -438,7 +447,7 @@ class Recorder:
         """Verify the file and say what it holds."""
         recording = live.recording
         try:
-            finished = await self._spool.finish(recording, self._adapter, live.hint)
+            finished = await self._finished(live)
         except (VoxtraError, OSError, ValueError, TimeoutError) as error:
             cause = (
                 error.cause
@@ -454,6 +463,18 @@ class Recorder:
             return
         reason = await self._end_reason(live, finished.seconds)
         self._feed(live, Change(Happening.INGESTED, _now(), reason, facts=live.facts(finished)))
+
+    async def _finished(self, live: LiveRecording) -> Finished:
+        """Make one verified file of a recording, as soon as the PBX that has it can be reached."""
+        waits = delays(EVENT_GRACE, cap=PROBE_CAP)
+        while True:
+            try:
+                return await self._spool.finish(live.recording, self._adapter, live.hint)
+            except TelephonyConnectionError as error:
+                log.warning(
+                    "recording %s: its file is out of reach: %s", live.recording.name, error
+                )
+            await asyncio.sleep(next(waits))
 
     async def _end_reason(self, live: LiveRecording, seconds: float | None) -> EndReason:
         """Return why a recording ended; `seconds` is the length of its file."""

@@ -49,6 +49,11 @@ class Serial:
                 work = self._waiting.popleft()
                 try:
                     await work()
+                except asyncio.CancelledError:
+                    task = asyncio.current_task()
+                    if task is not None and task.cancelling():
+                        raise
+                    log.exception("a callback awaited what was cancelled")
                 except Exception:
                     log.exception("a callback failed")
         finally:

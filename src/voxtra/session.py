@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from voxtra.bridge import Bridge
 from voxtra.digits import Digits
-from voxtra.exceptions import CallEnded, PlaybackFailed
+from voxtra.exceptions import CallEnded, PlaybackFailed, VoxtraError
 from voxtra.model import CallDirection, CallState, RecordingTarget
 from voxtra.recorder import Recorder
 from voxtra.recording_verbs import RecordingVerbs
@@ -125,7 +125,7 @@ class CallSession(RecordingVerbs):
         self._parked = False
 
     def __repr__(self) -> str:
-        parties = f"{self.caller_id}→{self.called_number}"
+        parties = _printable(f"{self.caller_id}→{self.called_number}")
         return f"<CallSession {self.id} {self.direction} {parties} {self.state}>"
 
     # -- what it is
@@ -304,31 +304,56 @@ class CallSession(RecordingVerbs):
     async def _transfer(
         self, endpoint: str, timeout: float, variables: Mapping[str, str] | None
     ) -> CallSession:
-        telephony = self._up_to_now()
+        self._up_to_now()
         if self._dialler is None:
             raise RuntimeError("No app: a call is transferred inside a running VoxtraApp")
         if self._bridge is not None:
-            await self._bridge.remove(self)
+            await self._bridge.give(self)
         self.state = CallState.TRANSFERRING
         try:
-            await telephony.ring_call(self.id)
+            # One piece of work, so that there is no moment at which whoever answered is nobody's.
+            return await self._until_ended(
+                self._connect(self._dialler, endpoint, timeout, variables)
+            )
+        finally:
+            self._set_state()
+
+    async def _connect(
+        self,
+        dialler: Dialler,
+        endpoint: str,
+        timeout: float,
+        variables: Mapping[str, str] | None,
+    ) -> CallSession:
+        """Let the caller hear ringing, dial, and bridge them, or hang up who answered in vain."""
+        telephony = self._up_to_now()
+        other: CallSession | None = None
+        await telephony.ring_call(self.id)
+        try:
             try:
-                other = await self._until_ended(
-                    self._dialler(
-                        endpoint,
-                        caller_id=self.caller_id,
-                        timeout=timeout,
-                        variables=variables,
-                        origin=self,
-                    )
+                other = await dialler(
+                    endpoint,
+                    # It is the caller's own claim, and goes into headers.
+                    caller_id=_printable(self.caller_id),
+                    timeout=timeout,
+                    variables=variables,
+                    origin=self,
                 )
             finally:
                 if not self.state.is_final:
                     await telephony.ring_call(self.id, on=False)
             await self.bridge_with(other)
-        finally:
-            self._set_state()
+        except BaseException:
+            if other is not None:
+                await asyncio.shield(self._dismiss(other))
+            raise
         return other
+
+    async def _dismiss(self, other: CallSession) -> None:
+        try:
+            await other.hangup()
+        except VoxtraError as error:
+            log.warning("call %s could not be hung up: %s", other.id, error)
 
     # -- speech, which needs a pipeline
 
@@ -376,7 +401,7 @@ class CallSession(RecordingVerbs):
         if self._digits is not None:
             self._digits.end()
         if self._bridge is not None:
-            self._bridge.member_ended(self)
+            self._bridge.left(self)
         handlers, self._hangup_handlers = self._hangup_handlers, []
         for handler in handlers:
             self._later(handler)
@@ -401,7 +426,7 @@ class CallSession(RecordingVerbs):
             return False
         self._bridge = None
         self._set_state()
-        return self._parked and not self.state.is_final
+        return self.is_unclaimed
 
     async def release(self) -> None:
         """The handler is done: hang up, or leave the call to the conversation it is in."""
@@ -413,6 +438,13 @@ class CallSession(RecordingVerbs):
     def park(self) -> None:
         """Nobody but its conversation has a purpose for this call."""
         self._parked = True
+
+    @property
+    def is_unclaimed(self) -> bool:
+        """Whether nobody has a purpose for this call: its handler is done, and it is in no
+        conversation.
+        """
+        return self._parked and self._bridge is None and not self.state.is_final
 
     async def settled(self) -> None:
         """Wait until the callbacks handed out so far are done."""
@@ -503,6 +535,11 @@ class CallSession(RecordingVerbs):
         if self._callbacks is None:
             self._callbacks = Serial()
         self._callbacks.run(work)
+
+
+def _printable(claim: str) -> str:
+    """Return what somebody claims to be without line breaks and other control characters."""
+    return "".join(filter(str.isprintable, claim))
 
 
 def _no_pipeline(verb: str) -> NoReturn:

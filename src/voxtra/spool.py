@@ -9,6 +9,7 @@ duration is wrong for most formats.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,11 +21,13 @@ from voxtra.audio.formats import AudioFormat, Container, lookup
 from voxtra.audio.measure import Measurement, measure
 from voxtra.audio.mix import interleave
 from voxtra.audio.repair import repair
-from voxtra.exceptions import ConfigurationError, RecordingFailed
+from voxtra.exceptions import ConfigurationError, RecordingFailed, TelephonyError
 from voxtra.model import Layout, Recording, Track
 from voxtra.telephony.base import BaseTelephonyAdapter
 
 __all__ = ["DEFAULT_FOLDER", "Finished", "Spool", "check_format"]
+
+log = logging.getLogger(__name__)
 
 DEFAULT_FOLDER: Final = "/var/spool/asterisk/recording"
 
@@ -113,9 +116,12 @@ class Spool:
         for track, path in zip(recording.tracks, local, strict=True):
             # Both sides are in the stereo file, read back and counted: the tracks are no longer the
             # only copy.
-            if path.is_relative_to(self.download_dir):
-                path.unlink(missing_ok=True)
-            await adapter.delete_track(track)
+            try:
+                if path.is_relative_to(self.download_dir):
+                    path.unlink(missing_ok=True)
+                await adapter.delete_track(track)
+            except (TelephonyError, OSError) as error:
+                log.warning("track %s is left behind on the PBX: %s", track.name, error)
         return finished
 
     async def _off_loop(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

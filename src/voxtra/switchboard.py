@@ -70,14 +70,12 @@ class Switchboard:
     def open(self) -> None:
         """Serve the calls that wait, and all that come."""
         self._door = _Door.OPEN
-        backlog, self._backlog = self._backlog, []
-        for event in backlog:
-            self.on_event(event)
+        self._replay()
 
     def close(self) -> None:
-        """Refuse calls from now on."""
+        """Refuse calls from now on, those that wait included."""
         self._door = _Door.CLOSED
-        self._backlog.clear()
+        self._replay()
 
     async def hang_up_all(self, seconds: float) -> None:
         """Hang up every call at once and wait for the ends and their callbacks, for at most
@@ -103,6 +101,11 @@ class Switchboard:
         if self._tasks:
             # A handler may ignore its cancellation; it is left to itself then.
             await asyncio.wait(self._tasks, timeout=1.0)
+
+    def _replay(self) -> None:
+        backlog, self._backlog = self._backlog, []
+        for event in backlog:
+            self.on_event(event)
 
     # -- events
 
@@ -145,6 +148,8 @@ class Switchboard:
         if kind is EventType.DTMF_RECEIVED:
             session.digit(data["digit"])
             self._recorder.on_digit(session.id, data["digit"])
+            if session.bridge is not None:
+                self._recorder.on_digit(session.bridge.id, data["digit"])
         elif kind is EventType.CALL_ANSWERED:
             session.answered(event.age)
         elif kind is EventType.CALL_TRANSFERRED:
@@ -241,8 +246,14 @@ class Switchboard:
         """Call somebody and return the call when it is answered.
 
         With `origin` it is that call's transfer: the new call has no other purpose than their
-        conversation. Raises `DialFailed`.
+        conversation. Raises `DialFailed`, and `RuntimeError` when the app is stopping.
         """
+        for name, value in (("endpoint", endpoint), ("caller_id", caller_id)):
+            if not value.isprintable():
+                # They go into SIP headers as they are: a new line there begins another header.
+                raise ValueError(f"{name}: {value!r} has control characters")
+        if self._door is _Door.CLOSED:
+            raise RuntimeError("The app is stopping: it calls nobody any more")
         session = self._session(own_id("call"), caller_id, endpoint, CallDirection.OUTBOUND)
         data = {"caller_id": caller_id, "called_number": endpoint, "direction": "outbound"}
         self._publish(VoxtraEvent(EventType.CALL_STARTED, session.id, data))

@@ -16,6 +16,7 @@ import pytest
 import soundfile
 from aiohttp import web
 
+from tests.phone import ANSWERS, CALL, HANG_UP, IS_HUNG_UP, run_phone
 from voxtra.ari import ARIClient
 from voxtra.ari.decode import decode
 from voxtra.ari.schema import (
@@ -144,6 +145,13 @@ async def test_a_call_that_is_not_answered_gives_up(app: Listener, place_call: C
     ended = await place_call(ring_seconds=1)
     assert not ended.answered
     assert (await app.next(StasisStart)).channel.id == ended.call_id
+
+
+@pytest.mark.parametrize("to", ["", "h", "1000@default", "a/b", "10 00"])
+async def test_what_is_no_extension_is_not_called(lab: Pbx, app_name: str, to: str) -> None:
+    """An extension that the dialplan can't have is refused with what to give."""
+    with pytest.raises(LabError, match=r"can't be called; give a number"):
+        await call.place_call(lab, to=to, app=app_name)
 
 
 async def test_a_wrong_sound_places_no_call(lab: Pbx, app_name: str) -> None:
@@ -297,59 +305,37 @@ async def test_asterisk_connects_to_us(app_name: str) -> None:
         await runner.cleanup()
 
 
-async def sipp(*arguments: str) -> asyncio.subprocess.Process:
-    """Start SIPp, a real SIP phone."""
-    program = shutil.which("sipp")
-    assert program is not None, "SIPp is missing: apt-get install sip-tester"
-    return await asyncio.create_subprocess_exec(
-        program,
-        *arguments,
-        "-i",
-        "127.0.0.1",
-        "-m",
-        "1",
-        "-nostdin",
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-
 @pytest.mark.sip
-async def test_a_sip_phone_calls_in(fresh_lab: Lab, free_port: Callable[[], int]) -> None:
+async def test_a_sip_phone_calls_in(
+    fresh_lab: Lab, free_port: Callable[[], int], tmp_path: Path
+) -> None:
     """A phone calls without a password, reaches the application and is answered over loopback."""
-    async with listener(fresh_lab, "voxtra") as app:
-        phone = await sipp(
-            "-sn",
-            "uac",
-            "-s",
-            "1000",
-            "-d",
-            "300",
-            "-p",
-            str(free_port()),
-            f"127.0.0.1:{fresh_lab.sip_port}",
-        )
+    place = f"127.0.0.1:{fresh_lab.sip_port}"
+    async with (
+        listener(fresh_lab, "voxtra") as app,
+        run_phone(tmp_path, free_port(), CALL, HANG_UP, calls=place) as through,
+    ):
         start = await app.next(StasisStart)
         assert start.channel.dialplan.exten == "1000"
         assert start.channel.name.startswith("PJSIP/anonymous-")
         await app.client.answer_channel(start.channel.id)
         assert (await app.next(StasisEnd)).channel.id == start.channel.id
-        _, said = await asyncio.wait_for(phone.communicate(), DEADLINE)
-        assert phone.returncode == 0, said.decode()
+        assert await through == ""
 
 
 @pytest.mark.sip
 @pytest.mark.parametrize("endpoint", ["phone-a", "anonymous"])
 async def test_a_sip_phone_is_called(
-    fresh_lab: Lab, free_port: Callable[[], int], endpoint: str
+    fresh_lab: Lab, free_port: Callable[[], int], tmp_path: Path, endpoint: str
 ) -> None:
     """A phone at a given port of this machine can be dialled and answers."""
     port = free_port()
-    async with listener(fresh_lab, "voxtra") as app:
-        phone = await sipp("-sn", "uas", "-p", str(port))
+    async with (
+        listener(fresh_lab, "voxtra") as app,
+        run_phone(tmp_path, port, ANSWERS, IS_HUNG_UP) as through,
+    ):
         await app.client.originate(f"PJSIP/{endpoint}/sip:1000@127.0.0.1:{port}", channel_id="out")
         assert (await app.next(StasisStart)).channel.state == "Up"
         await app.client.hangup_channel("out")
         await app.next(ChannelDestroyed)
-        phone.kill()  # SIPp would stay four seconds more for late messages
-        await phone.communicate()
+        assert await through == ""

@@ -173,8 +173,9 @@ def test_a_call_nobody_serves_says_what_to_start() -> None:
     run("up")
     result = run("call", "--app", "my-app", "--for", "1")
     assert result.exit_code == 1
-    assert "no application 'my-app' is connected to lab lab" in result.output
-    assert "tone:440" in run("call", "--say", "music").output
+    assert "no application 'my-app' is connected to the lab; start your app first" in result.output
+    wrong = run("call", "--say", "music").output
+    assert wrong.startswith("Error: 'music' is no sound; write tone:440")
 
 
 @pytest.mark.parametrize("interrupted", [False, True])

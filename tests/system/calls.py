@@ -17,6 +17,9 @@ from voxtra.ids import new_id
 from voxtra.lab import sound
 from voxtra.lab.pbx import Pbx
 
+SOUNDS = "sounds-of-the-tests"
+"""The folder of what the tests play, below the recordings."""
+
 HEARD = -30.0
 """dBFS: a tone of the lab has -12 when it is alone, and a little less after a codec."""
 
@@ -58,12 +61,16 @@ async def talk(seconds: float) -> None:
 
 
 def make_sound(pbx: Pbx, spec: str, seconds: float) -> str:
-    """Have a sound in the PBX's reach; return the media name it is played by."""
-    name = f"{spec.replace(':', '-')}-{seconds:g}"
-    path = pbx.sounds_dir / f"{name}.wav"
+    """Have a sound in the PBX's reach; return the media name it is played by.
+
+    It lies among the recordings, the one folder of any PBX that the tests may write to.
+    """
+    name = f"{SOUNDS}/{spec.replace(':', '-')}-{seconds:g}"
+    path = pbx.recording_dir / f"{name}.wav"
     if not path.exists():
+        path.parent.mkdir(exist_ok=True)
         sound.write(spec, path, seconds=seconds)
-    return f"sound:{pbx.sounds_prefix}{name}"
+    return f"recording:{name}"
 
 
 class Heard:

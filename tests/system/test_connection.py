@@ -84,6 +84,12 @@ async def test_calls_and_verbs_work_again_after_a_broken_connection(
                 await eventually(partial(has_ended, turn))
                 await proxy.heal()
                 await eventually(answered, timeout=10)
+                # Asterisk forgets the filter with an application that nobody serves.
+                wanted = [
+                    entry["type"] for entry in (await app.ari.get_application()).events_allowed
+                ]
+                assert "StasisStart" in wanted
+                assert "ChannelVarset" not in wanted
 
 
 async def test_a_server_that_closes_politely_is_not_hammered():

@@ -92,6 +92,47 @@ async def test_callers_who_hang_up_during_an_outage_are_found_out(
     assert all(metadata.extra["state"] == "available" for metadata in sink.received)
 
 
+async def test_a_caller_who_comes_while_the_network_is_dead_is_served(
+    lab, app_name, make_app, place_call, caplog
+):
+    """A call that Asterisk put into the application while no event came through waits, and is taken
+    when the connection is back.
+    """
+    async with proxy_to(lab.ari_url) as proxy:
+        client = ARIClient(proxy.url, lab.ari_user, lab.ari_password, app_name=app_name, timeout=1)
+        app: VoxtraApp = make_app(
+            telephony=AsteriskAdapter(
+                app_name=app_name,
+                client=client,
+                source=lambda ari: EventConnection(ari, first_delay=0.05, heartbeat=0.4),
+            )
+        )
+        served: list[str] = []
+
+        @app.default()
+        async def handle(call: CallSession) -> None:
+            await call.answer()
+            served.append(call.id)
+
+        async with (
+            run_app(app),
+            ARIClient(lab.ari_url, lab.ari_user, lab.ari_password, app_name=app_name) as direct,
+        ):
+            proxy.freeze()
+            calling = place_call(seconds=30, call_id="came-meanwhile")
+
+            async def waits() -> bool:
+                return "came-meanwhile" in (await direct.get_application()).channel_ids
+
+            await eventually(waits)
+            await eventually(lambda: "has ended (" in caplog.text)
+            assert served == []
+            await proxy.heal()
+            assert (await calling).answered
+            await eventually(lambda: not app.active_sessions)
+    assert served == ["came-meanwhile"]
+
+
 async def test_an_asterisk_that_crashes_takes_no_recording_with_it(fresh_lab: Lab):
     """Asterisk is killed in mid-recording and started again: its calls are over, what it had
     written is repaired and reported as lost by the PBX with the seconds missing, and the app

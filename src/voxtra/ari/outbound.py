@@ -86,12 +86,13 @@ class OutboundListener:
         app.router.add_get(self.path, self._serve)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_TIMEOUT)
         await self._runner.setup()
-        self._site = web.TCPSite(self._runner, self.host, self.port)
+        site = web.TCPSite(self._runner, self.host, self.port)
         try:
-            await self._site.start()
+            await site.start()
         except OSError:
             await self._runner.cleanup()
             raise
+        self._site = site
         self.port = self._runner.addresses[0][1]
 
     async def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from voxtra.lab.errors import LabError
 from voxtra.lab.pbx import Pbx
 
 __all__ = ["PlacedCall", "place_call"]
+
+_EXTENSION = re.compile(r"([+*#0-9]|[A-Za-z][A-Za-z0-9])[^\s@/]*")
+"""What the context `default` of the lab's dialplan answers to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,12 @@ async def place_call(
     Once answered the caller says `say` ("tone:440", "silence", "say:hello") and hangs up after
     `seconds`; it gives up after ringing for `ring_seconds`. `call_id` is the id that the
     application's channel will have (a new one when empty). Cancelling hangs up. Raises LabError for
-    a sound that can't be made and TelephonyError when Asterisk can't be asked.
+    a sound that can't be made or an extension that the lab can't have, and TelephonyError when
+    Asterisk can't be asked.
     """
+    if not _EXTENSION.fullmatch(to):
+        msg = f"{to!r} can't be called; give a number, or a name of two or more letters"
+        raise LabError(msg)
     media = await asyncio.to_thread(_media, pbx, say, seconds)
     call_id = call_id or f"call-{new_id()}"
     # The phone's half of the channel is an application of its own name: so it hears how the call

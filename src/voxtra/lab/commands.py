@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from voxtra.exceptions import VoxtraError
-from voxtra.lab import state
+from voxtra.lab import sound, state
 from voxtra.lab.call import place_call
 from voxtra.lab.instance import Lab
 
@@ -41,20 +41,26 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group(cls=_Group)
 def lab() -> None:
-    """Run a disposable real Asterisk on this machine, for development and tests."""
+    """Run a disposable real Asterisk.
+
+    It is for development and tests, on loopback alone, and needs no root.
+    """
 
 
 @lab.command()
 @_name
 @_json
 def up(name: str, as_json: bool) -> None:
-    """Start a lab that goes on running; does nothing when it runs already."""
+    """Start a lab that goes on running.
+
+    Nothing happens when it runs already.
+    """
     running, fresh = state.up(name)
     facts = _facts(running)
     if as_json:
         click.echo(json.dumps({**facts, "started": fresh}))
         return
-    click.echo(f"lab {name} {'is up' if fresh else 'was up already'}")
+    click.echo(f"{_titled(name)} {'is up' if fresh else 'was up already'}")
     _describe(facts)
     click.echo(f"Use it:    . {shlex.quote(str(facts['env_file']))}")
     click.echo(f"Call it:   voxtra lab call{_option(name)}")
@@ -66,14 +72,14 @@ def up(name: str, as_json: bool) -> None:
 @click.option("--all", "every", is_flag=True, help="All labs.")
 @_json
 def down(name: str, every: bool, as_json: bool) -> None:
-    """Stop a lab and remove its folder, the recordings in it too."""
+    """Stop a lab and remove its recordings."""
     ended = state.names() if every else [name]
     for each in ended:
         state.down(each)
     if as_json:
         click.echo(json.dumps({"down": ended}))
     else:
-        click.echo("\n".join(f"lab {each} is down" for each in ended) or "there is no lab")
+        click.echo("\n".join(f"{_titled(each)} is down" for each in ended) or "there is no lab")
 
 
 @lab.command()
@@ -87,7 +93,8 @@ def status(as_json: bool) -> None:
     if not found:
         click.echo("There is no lab. Start one: voxtra lab up")
     for facts in found:
-        click.echo(f"lab {facts['name']} {'is up' if facts['running'] else 'is DOWN (it crashed)'}")
+        state_of_it = "is up" if facts["running"] else "is DOWN (it crashed)"
+        click.echo(f"{_titled(facts['name'])} {state_of_it}")
         _describe(facts)
         click.echo(
             f"Use it:    . {shlex.quote(str(facts['env_file']))}   (sets VOXTRA_ARI_URL and so on)"
@@ -114,21 +121,26 @@ def status(as_json: bool) -> None:
 def call(
     *, name: str, to: str, say: str, seconds: float, app: str, caller: str, as_json: bool
 ) -> None:
-    """Place a call without a phone and wait until it is over; Ctrl-C hangs up."""
+    """Place a call without a phone.
+
+    It returns when the call is over; Ctrl-C hangs up. Exit code 1 when it was not answered.
+    """
     target = _running(name)
+    sound.check(say)
     if not as_json:
         click.echo(f"calling {to} as {caller}, saying {say} for {seconds:g} s; Ctrl-C hangs up")
     ended = asyncio.run(place_call(target, to=to, say=say, seconds=seconds, app=app, caller=caller))
     if as_json:
         click.echo(json.dumps(asdict(ended)))
     elif ended.answered:
-        click.echo(f"answered, ended after {ended.seconds:.1f} s (cause {ended.cause})")
+        click.echo(f"answered, ended after {ended.seconds:.1f} s{_why(ended.cause)}")
     elif ended.cause == _NO_APPLICATION:
         click.echo(
-            f"not answered: no application {app!r} is connected to lab {name}; start your app first"
+            f"not answered: no application {app!r} is connected to {_titled(name)}; "
+            "start your app first"
         )
     else:
-        click.echo(f"not answered (cause {ended.cause})")
+        click.echo(f"not answered{_why(ended.cause)}")
     if not ended.answered:
         raise click.exceptions.Exit(1)
 
@@ -155,12 +167,12 @@ def _running(name: str) -> Lab:
     found = state.find(name)
     if not found.is_running:
         raise click.ClickException(
-            f"lab {name} is not running; start it with: voxtra lab up{_option(name)}"
+            f"{_titled(name)} is not running; start it with: voxtra lab up{_option(name)}"
         )
     return found
 
 
-def _facts(found: Lab) -> dict[str, object]:
+def _facts(found: Lab) -> dict[str, Any]:
     """Return what may be shown of a lab: all but the passwords."""
     return {
         "name": found.name,
@@ -174,12 +186,21 @@ def _facts(found: Lab) -> dict[str, object]:
     }
 
 
-def _describe(facts: dict[str, object]) -> None:
+def _describe(facts: dict[str, Any]) -> None:
     click.echo(
         f"ARI:       {facts['ari_url']}  user {facts['ari_user']}, password in {facts['env_file']}"
     )
     click.echo(f"SIP:       {facts['sip']} (UDP), any number, no password")
     click.echo(f"Records:   {facts['recordings']}")
+
+
+def _why(cause: int) -> str:
+    return f" (cause {cause})" if cause else ""
+
+
+def _titled(name: str) -> str:
+    """Name a lab; the usual one is just the lab."""
+    return "the lab" if name == "lab" else f"lab {name}"
 
 
 def _option(name: str) -> str:

@@ -117,7 +117,16 @@ def write(asterisk: Asterisk, settings: Settings, additions: Mapping[str, str]) 
     configuration file name.
     """
     folder = settings.folder
-    for name in ("etc", "lib", "run", "log", "spool/recording", "data/sounds/lab", "data/moh"):
+    for name in (
+        "etc",
+        "lib",
+        "run",
+        "log",
+        "spool/recording",
+        "data/sounds/lab",
+        "data/moh",
+        "cache",
+    ):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for name in ("documentation", "rest-api"):
         _link(folder / "data" / name, asterisk.data / name)
@@ -177,6 +186,7 @@ def _asterisk_conf(asterisk: Asterisk, settings: Settings) -> str:
         "astkeydir": folder / "lib",
         "astagidir": folder / "lib",
         "astdatadir": folder / "data",
+        "astcachedir": folder / "cache",
         "astspooldir": folder / "spool",
         "astrundir": folder / "run",
         "astlogdir": folder / "log",

@@ -20,19 +20,19 @@ class Pbx(Protocol):
     """
 
     @property
-    def ari_url(self) -> str: ...  # noqa: D102
+    def ari_url(self) -> str: ...  # noqa: D102  # said above
     @property
-    def ari_user(self) -> str: ...  # noqa: D102
+    def ari_user(self) -> str: ...  # noqa: D102  # said above
     @property
-    def ari_password(self) -> str: ...  # noqa: D102
+    def ari_password(self) -> str: ...  # noqa: D102  # said above
     @property
-    def recording_dir(self) -> Path: ...  # noqa: D102
+    def recording_dir(self) -> Path: ...  # noqa: D102  # said above
     @property
-    def sip_port(self) -> int: ...  # noqa: D102
+    def sip_port(self) -> int: ...  # noqa: D102  # said above
     @property
-    def sounds_dir(self) -> Path: ...  # noqa: D102
+    def sounds_dir(self) -> Path: ...  # noqa: D102  # said above
     @property
-    def sounds_prefix(self) -> str: ...  # noqa: D102
+    def sounds_prefix(self) -> str: ...  # noqa: D102  # said above
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ class OwnPbx:
     """An Asterisk of the user's own, which serves the tests instead of a lab.
 
     It runs on this machine, includes the lab's `extensions.conf`, has a PJSIP endpoint `anonymous`
-    on the usual port, and its user can read our temporary folder.
+    (on the port VOXTRA_TEST_SIP_PORT, or 5060) whose context is `default`, and its user can read
+    our temporary folder.
     """
 
     ari_url: str
@@ -48,7 +49,7 @@ class OwnPbx:
     ari_password: str = field(repr=False)
     recording_dir: Path
     sounds_dir: Path
-    sip_port: int = 5060
+    sip_port: int
 
     @property
     def sounds_prefix(self) -> str:
@@ -72,6 +73,11 @@ class OwnPbx:
                 field="VOXTRA_TEST_RECORDING_DIR",
                 fix="Set it to the folder `recording` below astspooldir in asterisk.conf",
             )
+        sip_port = os.environ.get("VOXTRA_TEST_SIP_PORT") or "5060"
+        if not sip_port.isdecimal():
+            raise ConfigurationError(
+                f"{sip_port!r} is no port", field="VOXTRA_TEST_SIP_PORT", fix="Give a number"
+            )
         sounds = Path(tempfile.mkdtemp(prefix="voxtra-sounds-"))
         sounds.chmod(0o755)
         return cls(
@@ -80,6 +86,7 @@ class OwnPbx:
             _required("VOXTRA_TEST_ARI_PASSWORD"),
             recordings,
             sounds,
+            int(sip_port),
         )
 
 

@@ -30,6 +30,7 @@ from voxtra.exceptions import (
     CallEnded,
     Conflict,
     NotFound,
+    RequestTimeout,
     TelephonyConnectionError,
     TelephonyError,
 )
@@ -37,7 +38,7 @@ from voxtra.model import Recording, Track
 from voxtra.telephony.base import BaseTelephonyAdapter, Gap, TrackStatus
 from voxtra.telephony.calls import CallPlane
 from voxtra.telephony.capture import CapturePlane
-from voxtra.telephony.causes import reason_code
+from voxtra.telephony.causes import NORMAL_CLEARING, reason_code
 from voxtra.telephony.dialling import DialPlane
 from voxtra.telephony.playback import AsteriskPlayback, check_media
 
@@ -50,6 +51,8 @@ BRIDGE_WAIT: Final = 5.0
 
 RECONCILE_EVERY: Final = 5.0
 """Seconds between looks at our calls while another instance gets their events."""
+
+_ENDS: Final = (schema.StasisEnd, schema.ChannelDestroyed)
 
 _EventSource = EventConnection | OutboundListener
 _Translator = Callable[[Any], Iterable[VoxtraEvent]]
@@ -194,6 +197,7 @@ class AsteriskAdapter(BaseTelephonyAdapter):
             await _end(watch)
         if not self._ready.done():
             self._ready.set_exception(error)
+            self._ready.exception()  # seen: nobody waits for it any more when we are being stopped
         elif not self._lost.done():
             if isinstance(error, AuthenticationFailed):
                 log.error("giving up on Asterisk: %s", error)
@@ -239,6 +243,7 @@ class AsteriskAdapter(BaseTelephonyAdapter):
         `known` was read before the request, so that a call that began meanwhile is not taken for
         one that ended.
         """
+        asked = self._dials.asked()
         channels = {channel.id: channel for channel in await self.ari.list_channels()}
         for call_id in known:
             channel = channels.get(call_id)
@@ -248,12 +253,12 @@ class AsteriskAdapter(BaseTelephonyAdapter):
                 self._emit(self._calls.left(call_id, reason="ended while the connection was down"))
             else:
                 self._emit(self._calls.state_changed(channel))
-        self._dials.reconcile(channels)
+        self._dials.reconcile(channels, asked)
         if adopt:
             for channel in channels.values():
                 plan = channel.dialplan
                 ours = plan.app_name == "Stasis" and plan.app_data.split(",")[0] == self.app_name
-                if ours and channel.id not in self._dials:
+                if ours and channel.id not in self._calls:
                     self._emit(self._calls.entered(channel))
 
     async def _watch_calls(self) -> None:
@@ -310,7 +315,8 @@ class AsteriskAdapter(BaseTelephonyAdapter):
         # With `soft` the number is one of Asterisk's soft hang-up flags (32: by a request), no
         # Q.850 cause.
         if not event.soft:
-            self._calls.hanging_up(event.channel.id, event.cause or 0)
+            # A BYE without a Reason comes without a cause: it is the ordinary end of a call.
+            self._calls.hanging_up(event.channel.id, event.cause or NORMAL_CLEARING)
         return ()
 
     # -- calls
@@ -407,10 +413,21 @@ class AsteriskAdapter(BaseTelephonyAdapter):
     async def bridge_add(self, bridge_id: str, call_id: str) -> None:
         """See `BaseTelephonyAdapter.bridge_add`."""
         with self._bus.expect(call_id) as inbox:
-            await self._on_call(call_id, self.ari.add_to_bridge(bridge_id, call_id))
-            await inbox.wait_for(
-                lambda event: isinstance(event, schema.ChannelEnteredBridge), BRIDGE_WAIT
-            )
+            try:
+                await self.ari.add_to_bridge(bridge_id, call_id)
+                event = await inbox.wait_for(
+                    lambda event: _has_entered(event, bridge_id) or isinstance(event, _ENDS),
+                    BRIDGE_WAIT,
+                )
+            except BadRequest as error:
+                # What is not found, or not in Stasis, is the channel: 404 would be the bridge.
+                raise CallEnded(call_id, error.message) from None
+            except TimeoutError:
+                raise RequestTimeout(
+                    f"call {call_id} has not entered bridge {bridge_id} in {BRIDGE_WAIT:g} s"
+                ) from None
+        if isinstance(event, _ENDS):
+            raise CallEnded(call_id)
 
     async def bridge_remove(self, bridge_id: str, call_id: str) -> None:
         """See `BaseTelephonyAdapter.bridge_remove`."""
@@ -474,6 +491,10 @@ def _pass_on(up: asyncio.Future[None], asking: asyncio.Task[None]) -> None:
         up.set_result(None)
     else:
         up.set_exception(error)
+
+
+def _has_entered(event: schema.Event, bridge_id: str) -> bool:
+    return isinstance(event, schema.ChannelEnteredBridge) and event.bridge.id == bridge_id
 
 
 def _nothing(_event: object) -> Iterable[VoxtraEvent]:

@@ -6,7 +6,9 @@ from typing import Final
 
 from voxtra.model import Disposition
 
-__all__ = ["HANGUP_REASONS", "cause_text", "disposition_of", "reason_code"]
+__all__ = ["HANGUP_REASONS", "NORMAL_CLEARING", "cause_text", "disposition_of", "reason_code"]
+
+NORMAL_CLEARING: Final = 16
 
 _TEXT: Final[dict[int, str]] = {
     0: "unknown",

@@ -64,8 +64,10 @@ class DialPlane:
         dial = self._dials[call_id] = _Dial()
         self._calls.expect(call_id)
         answered = False
-        try:
-            await self._ari.originate(
+        # A request that is given up half-way may still be carried out, after the hang-up: so it is
+        # always seen through.
+        asking = asyncio.create_task(
+            self._ari.originate(
                 endpoint,
                 channel_id=call_id,
                 caller_id=caller_id,
@@ -75,6 +77,9 @@ class DialPlane:
                 # instead of 0.28 %.
                 formats="slin" if endpoint.startswith("Local/") else "",
             )
+        )
+        try:
+            await asyncio.shield(asking)
             dial.asked = True
             async with asyncio.timeout(timeout + RING_GRACE):
                 cause = await dial.outcome
@@ -82,10 +87,10 @@ class DialPlane:
         except (BadRequest, ServerError) as error:
             raise DialFailed(endpoint, Disposition.UNREACHABLE, 0) from error
         except TimeoutError:
-            await self._give_up(call_id)
+            await self._give_up(call_id, asking)
             raise DialFailed(endpoint, Disposition.NO_ANSWER, 0) from None
         except BaseException:
-            await asyncio.shield(self._give_up(call_id))
+            await asyncio.shield(self._give_up(call_id, asking))
             raise
         finally:
             del self._dials[call_id]
@@ -106,18 +111,23 @@ class DialPlane:
         if dial is not None:
             dial.settle(cause)
 
-    def reconcile(self, channels: Mapping[str, schema.Channel]) -> None:
-        """Settle the dials whose events were missed; one whose request has no reply yet is left
-        alone.
+    def asked(self) -> set[str]:
+        """Return the channels that the PBX has said it is dialling."""
+        return {call_id for call_id, dial in self._dials.items() if dial.asked}
+
+    def reconcile(self, channels: Mapping[str, schema.Channel], asked: set[str]) -> None:
+        """Settle the dials whose events were missed. `channels` is what the PBX holds, `asked` what
+        it had begun to dial before it was asked for them: another one may just not be there yet.
         """
         for call_id, dial in self._dials.items():
             channel = channels.get(call_id)
             if channel is not None and channel.state == "Up":
                 dial.settle(None)
-            elif channel is None and dial.asked:
+            elif channel is None and call_id in asked:
                 dial.settle(0)
 
-    async def _give_up(self, call_id: str) -> None:
+    async def _give_up(self, call_id: str, asking: asyncio.Task[schema.Channel]) -> None:
+        await asyncio.gather(asking, return_exceptions=True)
         try:
             with contextlib.suppress(NotFound):
                 await self._ari.hangup_channel(call_id)

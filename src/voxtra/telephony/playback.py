@@ -7,13 +7,20 @@ the playback's resource now and then.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import Final
 
 from voxtra.ari import schema
 from voxtra.ari.bus import Bus
 from voxtra.ari.client import ARIClient
-from voxtra.exceptions import BadRequest, NotFound, PlaybackFailed, TelephonyConnectionError
+from voxtra.exceptions import (
+    BadRequest,
+    NotFound,
+    PlaybackFailed,
+    TelephonyConnectionError,
+    VoxtraError,
+)
 from voxtra.ids import own_id
 
 __all__ = ["AsteriskPlayback", "check_media"]
@@ -49,13 +56,17 @@ def check_media(media: str) -> str:
 
 
 class AsteriskPlayback:
-    """One playback; made by `start`."""
+    """One playback; made by `start`.
+
+    It is watched until it is over, whether somebody waits for that or nobody does.
+    """
 
     def __init__(self, ari: ARIClient, bus: Bus, media: str) -> None:
         self.id = own_id("play")
         self._ari = ari
         self._media = media
         self._inbox = bus.expect(self.id)
+        self._watch: asyncio.Task[VoxtraError | None] | None = None
 
     async def start(self, channel_id: str, lang: str = "") -> None:
         """Ask Asterisk to play it to a channel. Raises `NotFound` when the channel is gone."""
@@ -69,9 +80,29 @@ class AsteriskPlayback:
         except BaseException:
             self._inbox.close()
             raise
+        self._watch = asyncio.create_task(self._watched())
 
     async def wait(self) -> None:
         """See `voxtra.telephony.base.Playback.wait`."""
+        if self._watch is not None:
+            error = await asyncio.shield(self._watch)
+            if error is not None:
+                raise error.with_traceback(None)
+
+    async def stop(self) -> None:
+        """See `voxtra.telephony.base.Playback.stop`."""
+        with contextlib.suppress(NotFound):
+            await self._ari.stop_playback(self.id)
+
+    async def _watched(self) -> VoxtraError | None:
+        """Return when it is over: what kept it from being heard, or None."""
+        try:
+            await self._until_over()
+        except VoxtraError as error:
+            return error
+        return None
+
+    async def _until_over(self) -> None:
         with self._inbox:
             while True:
                 try:
@@ -85,11 +116,6 @@ class AsteriskPlayback:
                 if isinstance(event, schema.PlaybackFinished) and event.playback.state == "failed":
                     raise PlaybackFailed(self._media, "does the sound exist on the PBX?")
                 return
-
-    async def stop(self) -> None:
-        """See `voxtra.telephony.base.Playback.stop`."""
-        with contextlib.suppress(NotFound):
-            await self._ari.stop_playback(self.id)
 
     async def _is_playing(self) -> bool:
         try:
