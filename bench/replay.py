@@ -123,7 +123,11 @@ class FakeAri:
         async def event_filter(request: web.Request) -> web.Response:
             return web.json_response({"name": request.match_info["app"]})
 
+        async def nobody(_request: web.Request) -> web.Response:
+            return web.json_response({"message": "Application not found"}, status=404)
+
         app = web.Application()
+        app.router.add_get("/ari/applications/{app}", nobody)
         app.router.add_get("/ari/events", fake._events)
         app.router.add_get("/ari/asterisk/info", info)
         app.router.add_put("/ari/applications/{app}/eventFilter", event_filter)

@@ -57,12 +57,14 @@ def lab() -> Iterator[Pbx]:
     """One Asterisk for the whole run: a lab, or the one that VOXTRA_TEST_ARI_URL names."""
     own = OwnPbx.from_environment()
     if own is not None:
-        unfit = asyncio.run(faults_of(own))
-        if unfit:
-            pytest.exit("\n".join(["VOXTRA_TEST_ARI_URL:", *unfit]), returncode=2)
-        yield own
-        shutil.rmtree(own.sounds_dir)
-        shutil.rmtree(own.recording_dir / SOUNDS, ignore_errors=True)
+        try:
+            unfit = asyncio.run(faults_of(own))
+            if unfit:
+                pytest.exit("\n".join(["VOXTRA_TEST_ARI_URL:", *unfit]), returncode=2)
+            yield own
+        finally:
+            shutil.rmtree(own.sounds_dir)
+            shutil.rmtree(own.recording_dir / SOUNDS, ignore_errors=True)
         return
     with Lab.start(name="tests") as started:
         yield started

@@ -604,16 +604,21 @@ async def test_mute(bench: Bench) -> None:
     assert not bench.active.muted
 
 
-async def test_mute_that_fails_is_not_noted(bench: Bench) -> None:
-    """A mute that did not reach the PBX is not believed, so that it can be asked again."""
+async def test_mute_that_fails_is_neither_believed_nor_repeated(bench: Bench) -> None:
+    """A mute without an answer leaves unknown whether the file is silent, and a second request
+    would undo the first if it was carried out: so there is none, and the caller is told what to do.
+    """
     begun = await bench.start()
     bench.pbx.reachable = False
-    with pytest.raises(Exception, match="can't be reached"):
+    with pytest.raises(RecordingError, match=r"can't be reached.*unknown: stop it"):
         await bench.recorder.mute(begun.id, on=True)
     bench.pbx.reachable = True
-    await bench.recorder.mute(begun.id, on=True)
+    for on in (True, False):
+        with pytest.raises(RecordingError, match="unknown: stop it"):
+            await bench.recorder.mute(begun.id, on=on)
     assert bench.active is not None
-    assert bench.active.muted
+    assert not bench.active.muted
+    await bench.recorder.stop(begun.id)
 
 
 async def test_mute_of_what_has_ended(bench: Bench) -> None:

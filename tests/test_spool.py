@@ -11,6 +11,8 @@ import pytest
 
 from tests.toy_pbx import ToyPbx
 from voxtra import spool
+from voxtra.audio.formats import AudioFormat
+from voxtra.audio.mix import interleave
 from voxtra.exceptions import RecordingFailed
 from voxtra.model import Layout, Recording, RecordingTarget, Track
 from voxtra.spool import Finished, Spool
@@ -55,10 +57,9 @@ async def test_a_joined_file_that_is_short_costs_nothing(
     tmp_path: Path, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When samples are missing in the joined file, both sides stay and the cause says so."""
-    whole = spool.interleave
 
-    def cut_short(left: Path, right: Path, out: Path, fmt: Any) -> None:
-        whole(left, right, out, fmt)
+    def cut_short(left: Path, right: Path, out: Path, fmt: AudioFormat) -> None:
+        interleave(left, right, out, fmt)
         with out.open("r+b") as file:
             file.truncate(out.stat().st_size - 400)
 

@@ -8,6 +8,7 @@ after a restart.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Final
 __all__ = ["OWN_PREFIX", "is_own", "new_id", "own_id"]
 
 OWN_PREFIX: Final = "vx-"
+_OWN: Final = re.compile(r"vx-[a-z]+-[0-9a-f]{32}")
 
 _DRAWN: Final = 256
 """Ids whose random digits are drawn at once: a system call and big-number arithmetic for each id
@@ -49,5 +51,8 @@ def own_id(kind: str) -> str:
 
 
 def is_own(pbx_id: str) -> bool:
-    """Tell whether a channel, bridge or playback id was chosen by `own_id`."""
-    return pbx_id.startswith(OWN_PREFIX)
+    """Tell whether a channel, bridge or playback id was chosen by us.
+
+    The prefix alone does not say it: with `systemname = vx` every channel of a PBX would have it.
+    """
+    return pbx_id.startswith(OWN_PREFIX) and _OWN.match(pbx_id) is not None

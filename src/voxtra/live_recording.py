@@ -36,6 +36,7 @@ class LiveRecording:
         "hint",
         "holder_id",
         "lock",
+        "mute_unknown",
         "recording",
         "settled",
         "sink",
@@ -56,6 +57,7 @@ class LiveRecording:
         self.lock = asyncio.Lock()
         self.writing = asyncio.Lock()
         self.cancelled = False
+        self.mute_unknown = False
         self.target_gone: asyncio.Future[None] = loop.create_future()
         self.hint = 0
         self.gap: Gap | None = None

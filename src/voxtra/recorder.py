@@ -56,6 +56,10 @@ ended with it.
 GUESSED: Final = (EndReason.UNKNOWN, EndReason.SILENCE, EndReason.KEY)
 """Reasons that hold only where the call goes on."""
 
+MUTE_UNKNOWN: Final = (
+    "whether the recording is muted is unknown: stop it, and start another when it matters"
+)
+
 PROBE_CAP: Final = 30.0
 """Seconds at most between two questions to a PBX that does not answer."""
 
@@ -186,10 +190,20 @@ class Recorder:
         """
         live = self._running(recording_id)
         async with live.lock:
-            if live.recording.muted is not on:
+            if live.mute_unknown:
+                raise RecordingError(MUTE_UNKNOWN)
+            if live.recording.muted is on:
+                return
+            # Until the PBX has answered, whether it is muted is unknown, and asking again might
+            # undo it: somebody's card number would be in the file that we say is silent.
+            live.mute_unknown = True
+            try:
                 await self._change(
                     live, self._adapter.mute_capture(live.recording, on=on), muted=on
                 )
+            except TelephonyError as error:
+                raise RecordingError(f"{error}; {MUTE_UNKNOWN}") from error
+            live.mute_unknown = False
 
     async def cancel(self, recording_id: str) -> None:
         """Stop and discard: no file is kept and no sink is called."""

@@ -16,6 +16,7 @@ import pytest
 import soundfile
 from aiohttp import web
 
+from tests.conftest import faults_of
 from tests.phone import ANSWERS, CALL, HANG_UP, IS_HUNG_UP, run_phone
 from voxtra.ari import ARIClient
 from voxtra.ari.decode import decode
@@ -249,8 +250,11 @@ async def test_an_asterisk_of_ones_own(
     monkeypatch.setenv("VOXTRA_TEST_ARI_USER", fresh_lab.ari_user)
     monkeypatch.setenv("VOXTRA_TEST_ARI_PASSWORD", fresh_lab.ari_password)
     monkeypatch.setenv("VOXTRA_TEST_RECORDING_DIR", str(fresh_lab.recording_dir))
+    monkeypatch.setenv("VOXTRA_TEST_SIP_PORT", str(fresh_lab.sip_port))
     own = OwnPbx.from_environment()
     assert own is not None
+    assert own.sip_port == fresh_lab.sip_port
+    assert await faults_of(own) == []
     assert fresh_lab.ari_password not in repr(own)
     async with listener(own, app_name) as app:
         calling = asyncio.create_task(

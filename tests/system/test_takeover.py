@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from tests.system.support import eventually, run_app
-from voxtra import CallSession, VoxtraApp
+from voxtra import ARIClient, CallSession, VoxtraApp
+from voxtra.ari.decode import decode
+from voxtra.ari.schema import StasisStart
 from voxtra.lab.call import PlacedCall
 from voxtra.telephony import asterisk, playback
 
@@ -65,6 +67,34 @@ async def test_the_first_serves_again_while_a_call_of_its_own_goes_on(make_app, 
         await eventually(call_again)
         assert "takeover-long" in first.active_sessions
         assert not staying.done()
+
+
+async def test_calls_that_a_dead_program_left_behind_are_served(
+    make_app, place_call, lab, app_name
+):
+    """A program that died left its caller in silence; the next run of the application serves him."""
+    async with ARIClient(lab.ari_url, lab.ari_user, lab.ari_password, app_name=app_name) as dead:
+        socket = await dead.events_websocket(10)
+        caller = place_call(seconds=60, call_id=f"left-{app_name}")
+        while type(decode((await socket.receive()).data)) is not StasisStart:
+            pass
+        await dead.answer_channel(f"left-{app_name}")
+        await socket.close()
+    app: VoxtraApp = make_app()
+    served: asyncio.Future[CallSession] = asyncio.get_running_loop().create_future()
+
+    @app.default()
+    async def handle(call: CallSession) -> None:
+        served.set_result(call)
+        await call.record_start()
+        await call.play_file("digits:1")
+
+    async with run_app(app):
+        async with asyncio.timeout(10):
+            call = await served
+        assert call.id == f"left-{app_name}"
+        assert call.called_number == "1000"
+        assert (await caller).answered
 
 
 async def test_calls_in_progress_survive_a_takeover(

@@ -108,10 +108,11 @@ async def test_keys_reach_the_far_end(app: VoxtraApp) -> None:
 async def test_hold_is_a_state(line: Line) -> None:
     """A call on hold says so, and is answered again afterwards."""
     call = await line.call()
-    await call.hold()
-    assert call.state is CallState.ON_HOLD
-    await call.unhold()
-    assert call.state is CallState.ANSWERED
+    states = []
+    for verb in (call.hold, call.unhold):
+        await verb()
+        states.append(call.state)
+    assert states == [CallState.ON_HOLD, CallState.ANSWERED]
 
 
 async def test_what_a_transfer_takes_along(app: VoxtraApp, line: Line) -> None:

@@ -79,13 +79,20 @@ class Link:
 
     `raw` is the frame of the event just returned, for what is newer than the schema. `ending` says
     in plain words why it ended ("" while it lives), `replaced` that another program has taken over
-    the application: Asterisk then keeps the websocket, but says nothing more on it.
+    the application: Asterisk then keeps the websocket, but says nothing more on it. `abandoned`
+    says that calls were left in the application by a program that is gone.
     """
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse | web.WebSocketResponse) -> None:
+    def __init__(
+        self,
+        socket: aiohttp.ClientWebSocketResponse | web.WebSocketResponse,
+        *,
+        abandoned: bool = False,
+    ) -> None:
         self.raw: str | bytes = ""
         self.ending = ""
         self.replaced = False
+        self.abandoned = abandoned
         self._socket = socket
         self._over = asyncio.Event()
 
@@ -221,30 +228,39 @@ class EventConnection:
 
     async def _connect(self, delay: float) -> Link:
         await asyncio.sleep(delay)
-        if self._link is not None and self._link.replaced:
+        abandoned = False
+        if self._link is None:
+            abandoned = await self._is_there() and not await self._is_served()
+        elif self._link.replaced:
             await self._standby()
-        return Link(await self._client.events_websocket(self._heartbeat))
+        return Link(await self._client.events_websocket(self._heartbeat), abandoned=abandoned)
 
     async def _standby(self) -> None:
         """Wait until nobody serves our application any more."""
         app = self._client.app_name
         log.error("another program serves application %r now; waiting until it has left", app)
         while True:
-            if not await self._is_served():
+            if not (await self._is_there() and await self._is_served()):
                 break
             await asyncio.sleep(STANDBY)
         log.warning("application %r is free again", app)
 
-    async def _is_served(self) -> bool:
-        """Tell whether a program gets our application's calls.
+    async def _is_there(self) -> bool:
+        """Tell whether Asterisk has our application: it is served, or has calls left in it."""
+        try:
+            await self._client.get_application()
+        except NotFound:
+            return False
+        return True
 
-        Asterisk keeps the application for as long as calls are left in it, and nothing in ARI says
-        that nobody listens. But then it hangs up at once whatever enters: so we let a media channel
-        enter, which no program of ours takes for a caller, and see whether it stays.
+    async def _is_served(self) -> bool:
+        """Tell whether a program gets our application's calls, which nothing in ARI says.
+
+        But Asterisk hangs up at once whatever enters an application that nobody serves: so we let a
+        media channel enter, which no program of ours takes for a caller, and see whether it stays.
         """
         probe = own_id("probe")
         try:
-            await self._client.get_application()
             await self._client.external_media(NOBODY, channel_id=probe, fmt="slin")
             await asyncio.sleep(PROBE)
             await self._client.hangup_channel(probe)

@@ -224,6 +224,9 @@ class AsteriskAdapter(BaseTelephonyAdapter):
                 # queue would tell it twice.
                 if restarted or not self._queued:
                     await self._reconcile(known, adopt=True)
+            elif link.abandoned:
+                log.warning("taking the calls that another run of %r left behind", self.app_name)
+                await self._reconcile(known, adopt=True)
             if not self._ready.done():
                 log.info(
                     "connected to Asterisk %s as %s",
@@ -233,6 +236,10 @@ class AsteriskAdapter(BaseTelephonyAdapter):
                 self._ready.set_result(None)
         except TelephonyError as error:
             log.warning("could not set up the event connection: %s", error)
+            await link.close()
+            raise
+        except Exception:
+            log.exception("a mistake of ours while setting up the event connection")
             await link.close()
             raise
 
