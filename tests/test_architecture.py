@@ -35,8 +35,8 @@ LAYERS: Final = (
     voxtra.registry voxtra.router voxtra.handlers voxtra.digits voxtra.serial
     voxtra.signing voxtra.posting voxtra.webhooks voxtra.recording
     voxtra.catalog voxtra.spool voxtra.record_options voxtra.recording_report
-    voxtra.live_recording voxtra.recorder voxtra.recording_verbs
-    voxtra.bridge voxtra.session voxtra.switchboard voxtra.app
+    voxtra.live_recording voxtra.outcome voxtra.recorder voxtra.recording_verbs
+    voxtra.bridge voxtra.transfer voxtra.session voxtra.switchboard voxtra.app
     """,
     # what `from voxtra import ...` gives
     "voxtra",

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.rows import ContendedStore
 from tests.system.support import Collector, eventually
 from tests.toy_pbx import ToyPbx
+from voxtra import outcome
 from voxtra import recorder as recorder_module
 from voxtra.catalog import MemoryRecordingStore, RecordingStore
 from voxtra.events import EventType, VoxtraEvent
@@ -45,8 +46,8 @@ CALL = "call-1"
 def _short_waits() -> Iterator[None]:
     """Give events milliseconds instead of a second to arrive."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recorder_module, "EVENT_GRACE", 0.005)
-        patch.setattr(recorder_module, "PROBE_CAP", 0.01)
+        patch.setattr(outcome, "EVENT_GRACE", 0.005)
+        patch.setattr(outcome, "PROBE_CAP", 0.01)
         yield
 
 

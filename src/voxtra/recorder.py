@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Final
 
@@ -25,43 +25,26 @@ from voxtra.exceptions import (
     RecordingEnded,
     RecordingError,
     RecordingFailed,
-    TelephonyConnectionError,
     TelephonyError,
     VoxtraError,
 )
 from voxtra.lifecycle import Change, Effect, Happening, Verdict, advance
 from voxtra.live_recording import LiveRecording
 from voxtra.model import EndReason, Layout, Recording, RecordingState, RecordingTarget
+from voxtra.outcome import HANGUP_WINDOW, captured, probed
 from voxtra.record_options import MAX_DURATION, RecordOptions
 from voxtra.recording import RecordingSink, deliver
 from voxtra.recording_report import event_of, metadata_of, news
-from voxtra.retry import delays
-from voxtra.spool import Finished, Spool
+from voxtra.spool import Spool
 from voxtra.telephony.base import BaseTelephonyAdapter, Gap
 
 __all__ = ["Recorder"]
 
 log = logging.getLogger(__name__)
 
-EVENT_GRACE: Final = 1.0
-"""Seconds for an event that is on its way before the PBX is asked; a snoop's RecordingFinished
-follows its call's end after 11 ms.
-"""
-
-HANGUP_WINDOW: Final = timedelta(milliseconds=500)
-"""How long before the end of its call a recording may have finished and still be taken to have
-ended with it.
-"""
-
-GUESSED: Final = (EndReason.UNKNOWN, EndReason.SILENCE, EndReason.KEY)
-"""Reasons that hold only where the call goes on."""
-
 MUTE_UNKNOWN: Final = (
     "whether the recording is muted is unknown: stop it, and start another when it matters"
 )
-
-PROBE_CAP: Final = 30.0
-"""Seconds at most between two questions to a PBX that does not answer."""
 
 STOP_DEADLINE: Final = 20.0
 """Seconds after which `stop` gives its caller an error instead of waiting on; the recording is
@@ -414,7 +397,7 @@ class Recorder:
 
     async def _run_effect(self, live: LiveRecording, effect: Effect) -> None:
         if effect is Effect.CAPTURE:
-            await self._capture(live)
+            self._feed(live, await captured(live, self._spool, self._adapter))
             return
         if effect is Effect.STOP:
             try:
@@ -424,78 +407,15 @@ class Recorder:
         await self._probe(live)
 
     async def _probe(self, live: LiveRecording) -> None:
-        """Ask the PBX what is true, until it answers or word of the end comes, and feed it."""
-        for delay in chain([EVENT_GRACE], delays(EVENT_GRACE, cap=PROBE_CAP)):
-            await asyncio.wait([live.ended], timeout=delay)
-            recording = live.recording
-            if recording.ended_at is not None:
-                return
-            try:
-                held = [await self._adapter.probe_track(track) for track in recording.tracks]
-                break
-            except (TelephonyError, TimeoutError) as error:
-                log.warning("recording %s: the PBX can't be asked: %s", recording.name, error)
-        if any(track.live for track in held):
-            if recording.state is RecordingState.STARTING:
-                self._feed(live, Change(Happening.STARTED, _now()))
-            elif recording.state is RecordingState.STOPPING:
-                self._effect(live, Effect.STOP)
-        elif any(track.stored for track in held):
-            self._feed(live, live.file_finished(_now()))
-        else:
-            begun = recording.started_at is not None
-            cause = (
-                "the PBX has neither the recording nor a file of it"
-                if begun
-                else "the PBX never began it"
-            )
-            reason = EndReason.PBX_LOST if live.gap else None
-            self._feed(live, Change(Happening.FAILED, _now(), reason, cause, live.loss(0.0)))
-        await self._applied(live)
+        """Ask the PBX what is true, unless word of the end comes first, and feed it."""
+        change = await probed(live, self._adapter)
+        if change is not None:
+            self._feed(live, change)
+            await self._applied(live)
 
     async def _fail(self, live: LiveRecording, cause: str, reason: EndReason | None = None) -> None:
         self._feed(live, Change(Happening.FAILED, _now(), reason, cause))
         await self._applied(live)
-
-    async def _capture(self, live: LiveRecording) -> None:
-        """Verify the file and say what it holds."""
-        recording = live.recording
-        try:
-            finished = await self._finished(live)
-        except (VoxtraError, OSError, ValueError, TimeoutError) as error:
-            cause = (
-                error.cause
-                if isinstance(error, RecordingFailed)
-                else f"the file can't be used: {error}"
-            )
-            facts: dict[str, object] = {
-                "file_path": str(self._spool.path_of(recording.name, recording.format)),
-                **live.loss(0.0),
-            }
-            reason = await self._end_reason(live, None)
-            self._feed(live, Change(Happening.INGEST_FAILED, _now(), reason, cause, facts))
-            return
-        reason = await self._end_reason(live, finished.seconds)
-        self._feed(live, Change(Happening.INGESTED, _now(), reason, facts=live.facts(finished)))
-
-    async def _finished(self, live: LiveRecording) -> Finished:
-        """Make one verified file of a recording, as soon as the PBX that has it can be reached."""
-        waits = delays(EVENT_GRACE, cap=PROBE_CAP)
-        while True:
-            try:
-                return await self._spool.finish(live.recording, self._adapter, live.hint)
-            except TelephonyConnectionError as error:
-                log.warning(
-                    "recording %s: its file is out of reach: %s", live.recording.name, error
-                )
-            await asyncio.sleep(next(waits))
-
-    async def _end_reason(self, live: LiveRecording, seconds: float | None) -> EndReason:
-        """Return why a recording ended; `seconds` is the length of its file."""
-        if live.recording.end_reason is None and live.end_reason(seconds) in GUESSED:
-            # Most likely its call has ended: the word of that may come after the file was judged.
-            await asyncio.wait([live.target_gone], timeout=HANGUP_WINDOW.total_seconds())
-        return live.end_reason(seconds)
 
     async def _settle(self, live: LiveRecording) -> None:
         """Tell the sink, once: of every recording that began and was not cancelled."""

@@ -9,19 +9,20 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, Final, NoReturn, Protocol, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from voxtra.bridge import Bridge
 from voxtra.digits import Digits
-from voxtra.exceptions import CallEnded, PlaybackFailed, VoxtraError
+from voxtra.exceptions import CallEnded, PlaybackFailed
 from voxtra.model import CallDirection, CallState, RecordingTarget
 from voxtra.recorder import Recorder
 from voxtra.recording_verbs import RecordingVerbs
 from voxtra.serial import Serial
 from voxtra.telephony.base import BaseTelephonyAdapter, Playback
+from voxtra.transfer import Dialler, connect, printable
 
-__all__ = ["CallSession", "Dialler"]
+__all__ = ["CallSession"]
 
 log = logging.getLogger(__name__)
 
@@ -37,22 +38,6 @@ playback first.
 _DTMF = re.compile(r"[0-9A-D*#]+", re.IGNORECASE)
 _QUEUE = re.compile(r"[A-Za-z0-9_.-]+")
 _NUMBER = re.compile(r"\+?[0-9*#]+")
-
-
-class Dialler(Protocol):
-    """Calls somebody on behalf of a call and returns the answered call."""
-
-    async def __call__(
-        self,
-        endpoint: str,
-        *,
-        caller_id: str,
-        timeout: float,
-        variables: Mapping[str, str] | None,
-        origin: CallSession | None = None,
-    ) -> CallSession:
-        """Return the answered call. Raises `DialFailed`."""
-        ...
 
 
 class CallSession(RecordingVerbs):
@@ -125,7 +110,7 @@ class CallSession(RecordingVerbs):
         self._parked = False
 
     def __repr__(self) -> str:
-        parties = _printable(f"{self.caller_id}→{self.called_number}")
+        parties = printable(f"{self.caller_id}→{self.called_number}")
         return f"<CallSession {self.id} {self.direction} {parties} {self.state}>"
 
     # -- what it is
@@ -304,7 +289,7 @@ class CallSession(RecordingVerbs):
     async def _transfer(
         self, endpoint: str, timeout: float, variables: Mapping[str, str] | None
     ) -> CallSession:
-        self._up_to_now()
+        telephony = self._up_to_now()
         if self._dialler is None:
             raise RuntimeError("No app: a call is transferred inside a running VoxtraApp")
         if self._bridge is not None:
@@ -313,47 +298,12 @@ class CallSession(RecordingVerbs):
         try:
             # One piece of work, so that there is no moment at which whoever answered is nobody's.
             return await self._until_ended(
-                self._connect(self._dialler, endpoint, timeout, variables)
+                connect(
+                    self, telephony, self._dialler, endpoint, timeout=timeout, variables=variables
+                )
             )
         finally:
             self._set_state()
-
-    async def _connect(
-        self,
-        dialler: Dialler,
-        endpoint: str,
-        timeout: float,
-        variables: Mapping[str, str] | None,
-    ) -> CallSession:
-        """Let the caller hear ringing, dial, and bridge them, or hang up who answered in vain."""
-        telephony = self._up_to_now()
-        other: CallSession | None = None
-        await telephony.ring_call(self.id)
-        try:
-            try:
-                other = await dialler(
-                    endpoint,
-                    # It is the caller's own claim, and goes into headers.
-                    caller_id=_printable(self.caller_id),
-                    timeout=timeout,
-                    variables=variables,
-                    origin=self,
-                )
-            finally:
-                if not self.state.is_final:
-                    await telephony.ring_call(self.id, on=False)
-            await self.bridge_with(other)
-        except BaseException:
-            if other is not None:
-                await asyncio.shield(self._dismiss(other))
-            raise
-        return other
-
-    async def _dismiss(self, other: CallSession) -> None:
-        try:
-            await other.hangup()
-        except VoxtraError as error:
-            log.warning("call %s could not be hung up: %s", other.id, error)
 
     # -- speech, which needs a pipeline
 
@@ -535,11 +485,6 @@ class CallSession(RecordingVerbs):
         if self._callbacks is None:
             self._callbacks = Serial()
         self._callbacks.run(work)
-
-
-def _printable(claim: str) -> str:
-    """Return what somebody claims to be without line breaks and other control characters."""
-    return "".join(filter(str.isprintable, claim))
 
 
 def _no_pipeline(verb: str) -> NoReturn:

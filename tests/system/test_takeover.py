@@ -69,11 +69,10 @@ async def test_the_first_serves_again_while_a_call_of_its_own_goes_on(make_app, 
         assert not staying.done()
 
 
-async def test_calls_that_a_dead_program_left_behind_are_served(
-    make_app, place_call, lab, app_name
-):
-    """A program that died left its caller in silence; the next run of the application serves him."""
-    async with ARIClient(lab.ari_url, lab.ari_user, lab.ari_password, app_name=app_name) as dead:
+async def test_calls_of_a_dead_program_are_served(make_app, place_call, lab, app_name):
+    """A program that died left its caller in silence; the next run serves him from the start."""
+    login = lab.ari_url, lab.ari_user, lab.ari_password
+    async with ARIClient(*login, app_name=app_name) as dead:
         socket = await dead.events_websocket(10)
         caller = place_call(seconds=60, call_id=f"left-{app_name}")
         while type(decode((await socket.receive()).data)) is not StasisStart:
