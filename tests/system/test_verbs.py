@@ -17,7 +17,6 @@ from tests.system.conftest import AppMaker
 from tests.system.support import Collector, eventually, run_app
 from voxtra import CallState, VoxtraApp
 from voxtra.exceptions import CallEnded, PlaybackFailed
-from voxtra.ids import new_id
 from voxtra.lab import sound
 from voxtra.lab.pbx import Pbx
 
@@ -41,12 +40,11 @@ async def sounds_url(tmp_path: Path) -> AsyncIterator[str]:
     """Serve a sound of 1200 Hz at `a,b.wav` below the URL that is returned."""
     sound.write("tone:1200", tmp_path / "a,b.wav", seconds=0.6)
     server = web.Application()
-    server.router.add_static(f"/{new_id()}", tmp_path)
+    server.router.add_static("/s", tmp_path)
     runner = web.AppRunner(server)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    (resource,) = server.router.resources()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}{resource.canonical}"
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}/s"
     await runner.cleanup()
 
 

@@ -27,6 +27,9 @@ __all__ = ["AsteriskPlayback", "check_media"]
 
 SCHEMES: Final = ("sound", "recording", "number", "digits", "characters", "tone")
 
+LONG_URL: Final = 128
+"""Characters: longer than the path of any file in Asterisk's cache of fetched sounds."""
+
 ASK_AFTER: Final = 5.0
 """Seconds without an event after which the playback's resource is read."""
 
@@ -52,6 +55,10 @@ def check_media(media: str) -> str:
             media,
             "a path outside of the sounds folders; install the sound on the PBX, or use play_url",
         )
+    if rest.startswith(("http://", "https://")) and "#" not in rest:
+        # Asterisk opens the fetched file through a buffer as long as the URL: with one shorter than
+        # the path in its cache there is "no such file". A fragment is not sent to the server.
+        rest = f"{rest}#".ljust(LONG_URL, "-")
     return f"{scheme}:{rest}"
 
 
