@@ -67,6 +67,7 @@ SPEAK_ARI: Final = """
     voxtra.ari voxtra.ari.*
     voxtra.telephony.asterisk voxtra.telephony.calls
     voxtra.telephony.capture voxtra.telephony.dialling voxtra.telephony.playback
+    voxtra.telephony.reading
     voxtra voxtra.app
     voxtra.lab.* voxtra.preflight voxtra.cli voxtra.cli.*
 """

@@ -1,9 +1,9 @@
 """The Asterisk adapter: the only place that knows ARI's oddities.
 
-Composition, connection and verbs are here; what the events of a plane mean is in `calls` and
-`capture`. Events are read from one websocket by one task, are handled synchronously, and requests
-go over a pool of HTTP connections with a deadline each: requests over the events websocket are
-served strictly one after another, so that one that blocks would freeze the stop that frees it.
+Composition and verbs are here; reading is in `reading`, and what the events of a plane mean in
+`calls`, `dialling` and `capture`. Requests go over a pool of HTTP connections with a deadline each:
+over the events websocket they are served strictly one after another, so that one that blocks would
+freeze the stop that frees it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from voxtra.ari.connection import EventConnection, Link
 from voxtra.ari.outbound import OutboundListener
 from voxtra.events import VoxtraEvent
 from voxtra.exceptions import (
-    AuthenticationFailed,
     BadRequest,
     CallEnded,
     Conflict,
@@ -41,6 +40,7 @@ from voxtra.telephony.capture import CapturePlane
 from voxtra.telephony.causes import NORMAL_CLEARING, reason_code
 from voxtra.telephony.dialling import DialPlane
 from voxtra.telephony.playback import AsteriskPlayback, check_media
+from voxtra.telephony.reading import EventReader, EventSource
 
 __all__ = ["AsteriskAdapter"]
 
@@ -54,7 +54,6 @@ RECONCILE_EVERY: Final = 5.0
 
 _ENDS: Final = (schema.StasisEnd, schema.ChannelDestroyed)
 
-_EventSource = EventConnection | OutboundListener
 _Translator = Callable[[Any], Iterable[VoxtraEvent]]
 
 
@@ -75,7 +74,7 @@ class AsteriskAdapter(BaseTelephonyAdapter):
         app_name: str = "voxtra",
         reconnect_interval: float = 5.0,
         client: ARIClient | None = None,
-        source: Callable[[ARIClient], _EventSource] | None = None,
+        source: Callable[[ARIClient], EventSource] | None = None,
     ) -> None:
         self.ari = client or ARIClient(
             ari_url or os.environ.get("VOXTRA_ARI_URL", "") or "http://localhost:8088",
@@ -86,14 +85,11 @@ class AsteriskAdapter(BaseTelephonyAdapter):
         self.app_name = app_name
         self._interval = reconnect_interval
         self._make_source = source or self._websocket
-        self._source: _EventSource | None = None
         self._queued = False
         self._bus = Bus()
         self._calls = CallPlane()
         self._captures = CapturePlane(self.ari, self._bus, self._calls)
-        self._reader: asyncio.Task[None] | None = None
-        self._ready: asyncio.Future[None]
-        self._lost: asyncio.Future[BaseException]
+        self._reader: EventReader | None = None
         self._startup_time = ""
         self._answering: dict[str, list[asyncio.Future[None]]] = {}
         self._asking: set[asyncio.Task[None]] = set()
@@ -142,106 +138,56 @@ class AsteriskAdapter(BaseTelephonyAdapter):
     async def connect(self) -> None:
         """See `BaseTelephonyAdapter.connect`."""
         if self._reader is None:
-            loop = asyncio.get_running_loop()
-            self._ready = loop.create_future()
-            self._lost = loop.create_future()
             self._bus = Bus()
             self._captures = CapturePlane(self.ari, self._bus, self._calls)
             self.ari.open()
-            self._source = self._make_source(self.ari)
+            source = self._make_source(self.ari)
             # Asterisk's own websocket queues events while it is down.
-            self._queued = isinstance(self._source, OutboundListener)
-            self._reader = asyncio.create_task(
-                self._read(self._source), name=f"ari-events-{self.app_name}"
+            self._queued = isinstance(source, OutboundListener)
+            self._reader = EventReader(
+                source, dispatch=self._dispatch, set_up=self._set_up, stand_by=self._watch_calls
             )
-        await asyncio.shield(self._ready)
+        await self._reader.ready()
 
     async def disconnect(self) -> None:
         """See `BaseTelephonyAdapter.disconnect`."""
         reader, self._reader = self._reader, None
-        if reader is None or self._source is None:
+        if reader is None:
             return
         await self._captures.close()
-        await self._source.close()
-        reader.cancel()
-        await asyncio.gather(reader, return_exceptions=True)
+        await reader.close()
         self._bus.close(TelephonyConnectionError("disconnected from the PBX"))
         await self.ari.close()
 
     async def connection_lost(self) -> BaseException:
         """See `BaseTelephonyAdapter.connection_lost`."""
-        return await asyncio.shield(self._lost)
+        if self._reader is None:
+            return TelephonyConnectionError("not connected to the PBX")
+        return await self._reader.lost()
 
-    def _websocket(self, ari: ARIClient) -> _EventSource:
+    def _websocket(self, ari: ARIClient) -> EventSource:
         return EventConnection(ari, first_delay=self._interval, max_delay=max(self._interval, 30.0))
 
-    async def _read(self, source: _EventSource) -> None:
-        """Read events for ever, over one link after another."""
-        lost_at: datetime | None = None
-        watch: asyncio.Task[None] | None = None
-        try:
-            if isinstance(source, OutboundListener):
-                await source.start()
-            async for link in source:
-                await _end(watch)
-                setup = asyncio.create_task(self._set_up(link, lost_at))
-                async for event in link:
-                    self._dispatch(event)
-                lost_at = _when_lost(setup, lost_at)
-                await _end(setup)
-                watch = asyncio.create_task(self._watch_calls()) if link.replaced else None
-            error: BaseException = TelephonyConnectionError("the event connection was closed")
-        except Exception as failure:
-            error = failure
-        finally:
-            await _end(watch)
-        if not self._ready.done():
-            self._ready.set_exception(error)
-            self._ready.exception()  # seen: nobody waits for it any more when we are being stopped
-        elif not self._lost.done():
-            if isinstance(error, AuthenticationFailed):
-                log.error("giving up on Asterisk: %s", error)
-            self._lost.set_result(error)
-
     async def _set_up(self, link: Link, lost_at: datetime | None) -> None:
-        """Make a new link ours: what is bound to a connection is set again, and what was missed is
-        found out.
-
-        Runs beside the reading, so that no event waits for it. A failure closes the link, which
-        makes a new one.
-        """
+        """Set again what is bound to a connection, and find out what was missed."""
         known = self._calls.ids()
-        try:
-            info = await self.ari.connect()
-            await self.ari.set_event_filter(allowed=[kind.__name__ for kind in self._table])
-            startup_time = info.status.startup_time if info.status else ""
-            restarted = bool(self._startup_time) and startup_time != self._startup_time
-            self._startup_time = startup_time
-            if lost_at is not None:
-                # The gap first: it explains the ends of the calls that are reported next.
-                await self._on_gap(Gap(lost_at, restarted))
-                # Asterisk's own websocket queues what happens while it is down: a look ahead of the
-                # queue would tell it twice.
-                if restarted or not self._queued:
-                    await self._reconcile(known, adopt=True)
-            elif link.abandoned:
-                log.warning("taking the calls that another run of %r left behind", self.app_name)
+        info = await self.ari.connect()
+        await self.ari.set_event_filter(allowed=[kind.__name__ for kind in self._table])
+        startup_time = info.status.startup_time if info.status else ""
+        restarted = bool(self._startup_time) and startup_time != self._startup_time
+        self._startup_time = startup_time
+        if lost_at is not None:
+            # The gap first: it explains the ends of the calls that are reported next.
+            await self._on_gap(Gap(lost_at, restarted))
+            # Asterisk's own websocket queues what happens while it is down: a look ahead of the
+            # queue would tell it twice.
+            if restarted or not self._queued:
                 await self._reconcile(known, adopt=True)
-            if not self._ready.done():
-                log.info(
-                    "connected to Asterisk %s as %s",
-                    info.system.version if info.system else "?",
-                    self.app_name,
-                )
-                self._ready.set_result(None)
-        except TelephonyError as error:
-            log.warning("could not set up the event connection: %s", error)
-            await link.close()
-            raise
-        except Exception:
-            log.exception("a mistake of ours while setting up the event connection")
-            await link.close()
-            raise
+        elif link.abandoned:
+            log.warning("taking the calls that another run of %r left behind", self.app_name)
+            await self._reconcile(known, adopt=True)
+        version = info.system.version if info.system else "?"
+        log.info("connected to Asterisk %s as %s", version, self.app_name)
 
     async def _reconcile(self, known: set[str], *, adopt: bool) -> None:
         """Bring our legs to what Asterisk holds: `known` legs that are gone have ended; callers we
@@ -507,16 +453,3 @@ def _has_entered(event: schema.Event, bridge_id: str) -> bool:
 def _nothing(_event: object) -> Iterable[VoxtraEvent]:
     """Translate an event that only somebody who waits for it cares about."""
     return ()
-
-
-async def _end(task: asyncio.Task[None] | None) -> None:
-    """Cancel a task and wait until it is over; what it raised was logged by itself."""
-    if task is not None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def _when_lost(setup: asyncio.Task[None], before: datetime | None) -> datetime:
-    """Return since when events are missing: now, unless the link never got as far as being ours."""
-    set_up = setup.done() and not setup.cancelled() and setup.exception() is None
-    return datetime.now(UTC) if set_up or before is None else before
