@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +31,7 @@ from voxtra.exceptions import (
     RecordingEnded,
     RecordingError,
     RecordingFailed,
+    RequestTimeout,
     TelephonyConnectionError,
 )
 from voxtra.model import EndReason, Recording, RecordingState, Track
@@ -603,6 +605,31 @@ async def test_mute(bench: Bench) -> None:
     await bench.recorder.mute(begun.id, on=False)
     assert bench.pbx.asked["unmute"] == 1
     assert not bench.active.muted
+
+
+async def test_a_start_without_any_answer_is_stopped_when_there_is_one(bench: Bench) -> None:
+    """A PBX that neither replies nor can be asked makes `start` fail in bounded time; what it did
+    begin is stopped and told once it can be asked.
+    """
+    begin = bench.pbx.start_capture
+
+    async def begin_and_fall_silent(recording: Recording) -> None:
+        bench.pbx.lost.add(EventType.RECORDING_STARTED)
+        with suppress(TimeoutError):
+            await begin(recording)
+        bench.pbx.reachable = False
+        raise RequestTimeout("no answer in time")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recorder_module, "STOP_DEADLINE", 0.05)
+        patch.setattr(bench.pbx, "start_capture", begin_and_fall_silent)
+        with pytest.raises(RecordingFailed, match="does not say whether it began"):
+            await bench.start()
+    assert bench.pbx.live
+    bench.pbx.reachable = True
+    told = await bench.told()
+    assert told.extra["end_reason"] == "stopped"
+    assert not bench.pbx.live
 
 
 async def test_mute_that_fails_is_neither_believed_nor_repeated(bench: Bench) -> None:

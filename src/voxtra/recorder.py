@@ -25,6 +25,7 @@ from voxtra.exceptions import (
     RecordingEnded,
     RecordingError,
     RecordingFailed,
+    RequestTimeout,
     TelephonyError,
     VoxtraError,
 )
@@ -109,10 +110,8 @@ class Recorder:
             raise
         try:
             await self._adapter.start_capture(recording)
-        except TimeoutError:
-            # It may have begun with its event lost: the probe finds out before anybody is told.
-            self._feed(live, Change(Happening.START_TIMEOUT, _now()))
-            await self._quiet(live)
+        except (TimeoutError, RequestTimeout):
+            await self._find_out(live)
         except RecordingFailed as error:
             await self._fail(live, error.cause)
         except NotFound:
@@ -134,6 +133,21 @@ class Recorder:
                 recording.name, live.recording.cause or "it was stopped before it began"
             )
         return live.recording
+
+    async def _find_out(self, live: LiveRecording) -> None:
+        """Ask the PBX whether it began, its event or its reply being lost, before anybody is told.
+
+        Where the PBX gives no answer either, what it may have begun is stopped as soon as it does.
+        """
+        self._feed(live, Change(Happening.START_TIMEOUT, _now()))
+        try:
+            async with asyncio.timeout(STOP_DEADLINE):
+                await self._quiet(live)
+        except TimeoutError:
+            self._feed(live, Change(Happening.STOP_ASKED, _now(), EndReason.STOPPED))
+            raise RecordingFailed(
+                live.recording.name, "the PBX does not say whether it began; it is stopped if so"
+            ) from None
 
     async def stop(
         self, recording_id: str, reason: EndReason = EndReason.STOPPED

@@ -35,6 +35,7 @@ from voxtra.exceptions import (
     Conflict,
     NotFound,
     RecordingFailed,
+    RequestTimeout,
     ServerError,
     TelephonyConnectionError,
 )
@@ -124,9 +125,9 @@ class CapturePlane:
             await _together(self._record(recording, track) for track in recording.tracks)
             async with asyncio.timeout(START_TIMEOUT):
                 await asyncio.shield(capture.started)
-        except TimeoutError:
-            # It may have begun with its event lost: whoever asked finds out, so the tracks stay
-            # watched.
+        except (TimeoutError, RequestTimeout):
+            # It may have begun with its event or its reply lost: whoever asked finds out, so the
+            # tracks stay watched.
             raise
         except BaseException:
             self._release(capture)
