@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator
 class Proxy:
     """Forwards connections to `target` while it is up.
 
-    `cut` breaks all connections off and refuses new ones; `freeze` keeps them but lets nothing
-    through, as a network does that has lost its way; `heal` ends both.
+    `cut` breaks all connections off and refuses new ones; `isolate` does the same and counts in
+    `refused` who tries again, and so has noticed; `freeze` keeps them but lets nothing through, as
+    a network does that has lost its way; `heal` ends both.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -19,6 +20,8 @@ class Proxy:
         self._target_port = target_port
         self._server: asyncio.Server | None = None
         self._pipes: set[asyncio.Task[None]] = set()
+        self._isolated = False
+        self.refused = 0
         self._flowing = asyncio.Event()
         self._flowing.set()
 
@@ -30,6 +33,7 @@ class Proxy:
     async def heal(self) -> None:
         """Let everything through again."""
         self._flowing.set()
+        self._isolated = False
         if self._server is None:
             self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
             self.port = self._server.sockets[0].getsockname()[1]
@@ -39,6 +43,14 @@ class Proxy:
         if self._server is not None:
             server, self._server = self._server, None
             server.close()
+        await self._break_off()
+
+    async def isolate(self) -> None:
+        """Break all connections off and hang up on new ones."""
+        self._isolated, self.refused = True, 0
+        await self._break_off()
+
+    async def _break_off(self) -> None:
         for pipe in self._pipes:
             pipe.cancel()
         await asyncio.gather(*self._pipes, return_exceptions=True)
@@ -48,6 +60,10 @@ class Proxy:
         self._flowing.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._isolated:
+            self.refused += 1
+            writer.transport.abort()
+            return
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
         except OSError:

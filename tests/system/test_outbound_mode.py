@@ -101,7 +101,9 @@ async def test_nothing_is_lost_while_we_are_away(
         await eventually(lambda: len(served) == 10)
         # so that every file has audio in it
         await asyncio.sleep(0.3)
-        await network.cut()
+        await network.isolate()
+        # What Asterisk sends before it has noticed the break is lost; from now on it queues.
+        await eventually(lambda: network.refused > 0)
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
