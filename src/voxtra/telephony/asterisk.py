@@ -185,7 +185,7 @@ class AsteriskAdapter(BaseTelephonyAdapter):
             if self._queued and not restarted:
                 # Asterisk's own websocket queued what happened while it was down, and tells it
                 # better than a look does. What it had sent before it knew of the break is lost all
-                # the same (3 of 40 events were), so the look follows.
+                # the same (at least 3 of 40 events, seen once), so the look follows.
                 await asyncio.sleep(QUEUE_DRAIN)
                 known = self._calls.ids()
             await self._reconcile(known, adopt=True)
