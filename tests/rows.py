@@ -55,3 +55,7 @@ class ContendedStore:
             if row.target_id == target_id and row.ended_at is None:
                 return row
         return None
+
+    async def unfinished(self) -> list[Recording]:
+        """See `RecordingStore.unfinished`."""
+        return [row for row in self.rows.values() if not row.state.is_final]

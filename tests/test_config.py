@@ -230,13 +230,12 @@ def test_broken_reference_is_refused(load: Load, value: str):
             "routes: [{extension: '1', handler: 'a:b'}, {extnsion: '2', handler: 'a:b'}]",
             "routes.1.extnsion: unknown key. Did you mean 'extension'?",
         ),
-        ("server: {qqq: 1}", "server.qqq: unknown key. Known keys: debug"),
+        (
+            "server: {qqq: 1}",
+            "server.qqq: unknown key. Known keys: burst, debug, host, port, requests_per_second",
+        ),
         ("ai: {stt: {provider: x}}", "ai: is not supported by this version. Remove it"),
         ("media: {}", "media: is not supported by this version. Remove it"),
-        ("storage: {}", "storage: is not supported by this version. Remove it"),
-        ("database: {}", "database: is not supported by this version. Remove it"),
-        ("retention: {}", "retention: is not supported by this version. Remove it"),
-        ("server: {port: 8080}", "server.port: is not supported by this version. Remove it"),
         (
             "routes: [{extension: '1', flow: x.json}]",
             "routes.0.flow: is not supported by this version. Remove it",

@@ -34,7 +34,7 @@ from voxtra.exceptions import (
     RequestTimeout,
     TelephonyConnectionError,
 )
-from voxtra.model import EndReason, Recording, RecordingState, Track
+from voxtra.model import EndReason, Recording, RecordingState, Subject, Track
 from voxtra.record_options import RecordOptions
 from voxtra.recorder import Recorder
 from voxtra.recording import RecordingMetadata, RecordingSink
@@ -79,11 +79,7 @@ class Bench:
     ) -> Recording:
         """Record the call."""
         return await self.recorder.start(
-            RecordOptions(name=name, **options),
-            holder_id=CALL,
-            call_id=CALL,
-            target_id=CALL,
-            sink=sink,
+            RecordOptions(name=name, **options), Subject(CALL, CALL, CALL), sink
         )
 
     async def told(self) -> RecordingMetadata:
@@ -200,7 +196,9 @@ async def test_own_sink_wins(bench: Bench) -> None:
         ({"max_duration": -1}, ValueError, "max_duration"),
         ({"max_duration": 86_401}, ValueError, "max_duration"),
         ({"max_silence": -1}, ValueError, "max_silence"),
-        ({"terminate_on": "5"}, ValueError, "terminate_on"),
+        ({"terminate_on": "x"}, ValueError, "terminate_on"),
+        ({"terminate_on": "5", "target": "channel"}, ValueError, "terminate_on"),
+        ({"max_silence": 2, "layout": "stereo"}, ValueError, "max_silence"),
     ],
 )
 async def test_wrong_option(
@@ -305,16 +303,14 @@ async def test_bridge_is_gone(bench: Bench) -> None:
     """A start on a bridge that is gone does not say that the call is."""
     bench.pbx.target_there = False
     with pytest.raises(NotFound):
-        await bench.recorder.start(
-            RecordOptions(target="bridge"), holder_id=CALL, call_id=CALL, target_id="bridge-1"
-        )
+        await bench.recorder.start(RecordOptions(target="bridge"), Subject(CALL, CALL, "bridge-1"))
     assert bench.active is None
 
 
 async def test_active_by_target(bench: Bench) -> None:
     """What a call records elsewhere is active there as well, so that its end is seen to."""
     begun = await bench.recorder.start(
-        RecordOptions(target="bridge"), holder_id=CALL, call_id=CALL, target_id="bridge-1"
+        RecordOptions(target="bridge"), Subject(CALL, CALL, "bridge-1")
     )
     assert bench.active == bench.recorder.active("bridge-1") == begun
     await bench.recorder.stop(begun.id)

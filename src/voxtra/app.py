@@ -14,8 +14,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar, overload
 
+from voxtra.aftermath import Aftermath
 from voxtra.ari import ARIClient
-from voxtra.catalog import RecordingStore
+from voxtra.catalog import MemoryRecordingStore, RecordingStore
 from voxtra.config import VoxtraConfig
 from voxtra.events import VoxtraEvent
 from voxtra.exceptions import ConfigurationError
@@ -79,6 +80,7 @@ class VoxtraApp:
         webhook: BackendWebhook | None = None,
         recording_sink: RecordingSink | None = None,
         recording_store: RecordingStore | None = None,
+        recording_aftermath: Aftermath | None = None,
         recording_dir: str | os.PathLike[str] = "",
         download_dir: str | os.PathLike[str] = "",
         recording_layout: Layout | str = Layout.MONO,
@@ -94,7 +96,9 @@ class VoxtraApp:
         self.stt, self.llm, self.tts, self.vad = stt, llm, tts, vad
         self._webhook = webhook
         self._recording_sink = recording_sink
-        self._recording_store = recording_store
+        self._recording_store = recording_store or MemoryRecordingStore()
+        self._recording_aftermath = recording_aftermath
+        self._listeners: list[Callable[[VoxtraEvent], None]] = []
         self._spool = Spool(_recording_dir(recording_dir), _download_dir(download_dir))
         self._recording_layout = recording_layout
         self._recording_max_duration = recording_max_duration
@@ -228,6 +232,10 @@ class VoxtraApp:
         """Run the decorated async function when the last call is over and the PBX disconnected."""
         return _register(self._shutdown, hook)
 
+    def subscribe(self, listener: Callable[[VoxtraEvent], None]) -> None:
+        """Have a function told of every event, in order and at once; it must be quick."""
+        self._listeners.append(listener)
+
     # -- what it is
 
     @property
@@ -264,6 +272,24 @@ class VoxtraApp:
                 f"{type(self.telephony).__name__} is no Asterisk adapter: it has no ARI client"
             )
         return client
+
+    @property
+    def switchboard(self) -> Switchboard:
+        """The calls and conferences of this run. Raises `RuntimeError` when not connected."""
+        return self._require_calls()
+
+    @property
+    def recorder(self) -> Recorder:
+        """The recorder of this run. Raises `RuntimeError` when not connected."""
+        self._require_calls()
+        if self._recorder is None:
+            raise RuntimeError("Not connected. Call start() or run() first.")
+        return self._recorder
+
+    @property
+    def recording_sink(self) -> RecordingSink | None:
+        """Who is told of recordings for which no other sink was given."""
+        return self._recording_sink
 
     @property
     def is_running(self) -> bool:
@@ -316,6 +342,7 @@ class VoxtraApp:
                 default_layout=self._recording_layout,
                 default_max_duration=self._recording_max_duration,
                 store=self._recording_store,
+                aftermath=self._recording_aftermath,
             )
             self._calls = Switchboard(telephony, self._router, self._recorder, self._publish)
             telephony.listen(self._calls.on_event, self._recorder.resync)
@@ -324,6 +351,8 @@ class VoxtraApp:
             if not await _first(telephony.connect(), stop):
                 return
             self._connected = True
+            # Before a call is served: its handler may go on with a recording that was left running.
+            self._recorder.adopt(await self._recording_store.unfinished())
             for hook in self._startup:
                 # A hook that stops the app, or hangs, must not keep the stop from coming about.
                 if not await _first(hook(), stop):
@@ -399,6 +428,7 @@ class VoxtraApp:
         if self._calls is not None and self._recorder is not None:
             self._calls.close()
             # Half of the grace is for the calls, the rest for what they recorded.
+            await self._step("conferences", self._calls.close_conferences(), self._grace)
             await self._step("hang up", self._calls.hang_up_all(self._grace / 2), self._grace)
             left = max(0.0, deadline - loop.time())
             await self._step("recordings", self._recorder.drain(left), left + STEP_DEADLINE)
@@ -434,6 +464,8 @@ class VoxtraApp:
             log.debug("%s %s %s", event.type, event.session_id, event.data)
         if self._webhook is not None:
             self._webhook.publish(event)
+        for listener in self._listeners:
+            listener(event)
 
     def _require_calls(self) -> Switchboard:
         if self._calls is None or not self._connected:

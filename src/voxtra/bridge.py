@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from voxtra.exceptions import CallEnded, NotFound, VoxtraError
 from voxtra.ids import own_id
-from voxtra.model import EndReason, RecordingTarget
+from voxtra.model import EndReason, RecordingTarget, Subject
 from voxtra.recorder import Recorder
 from voxtra.recording_verbs import RecordingVerbs
 from voxtra.telephony.base import BaseTelephonyAdapter
@@ -17,9 +18,13 @@ from voxtra.telephony.base import BaseTelephonyAdapter
 if TYPE_CHECKING:
     from voxtra.session import CallSession
 
-__all__ = ["Bridge"]
+__all__ = ["BEEP", "Bridge"]
 
 log = logging.getLogger(__name__)
+
+
+BEEP: Final = "sound:beep"
+"""The tone before a recording; every Asterisk has it."""
 
 
 class Bridge(RecordingVerbs):
@@ -32,12 +37,12 @@ class Bridge(RecordingVerbs):
     _default_target = RecordingTarget.BRIDGE
 
     def __init__(
-        self, adapter: BaseTelephonyAdapter, recorder: Recorder | None, owner_id: str
+        self, adapter: BaseTelephonyAdapter, recorder: Recorder | None, owner: Subject
     ) -> None:
         self.id = own_id("bridge")
         self._adapter = adapter
         self._recorder = recorder
-        self._owner_id = owner_id
+        self._owner = owner
         self._members: dict[str, CallSession] = {}
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._closing: asyncio.Task[None] | None = None
@@ -77,7 +82,7 @@ class Bridge(RecordingVerbs):
 
     async def remove(self, session: CallSession) -> None:
         """Take a call out; it goes on by itself, or ends when its handler is done."""
-        if self._members.pop(session.id, None) is None:
+        if not self._forget(session):
             return
         try:
             await self._let_go(session)
@@ -91,14 +96,13 @@ class Bridge(RecordingVerbs):
 
     def replace(self, old: CallSession, new: CallSession) -> None:
         """A call has taken another's place on the PBX (a phone transferred it)."""
-        if self._members.pop(old.id, None) is not None:
+        if self._forget(old):
             old.parted(self)
-            self._members[new.id] = new
-            new.joined(self)
+            self._enter(new)
 
     def left(self, session: CallSession) -> None:
         """A member hung up, or goes elsewhere."""
-        if self._members.pop(session.id, None) is not None:
+        if self._forget(session):
             session.parted(self)
             self._end_if_alone()
 
@@ -139,8 +143,16 @@ class Bridge(RecordingVerbs):
         if session.bridge is not None:
             # Two conversations took it at the same time; on the PBX it is in the later one.
             session.bridge.left(session)
+        self._enter(session)
+
+    def _enter(self, session: CallSession) -> None:
+        """A call is in from now on."""
         self._members[session.id] = session
         session.joined(self)
+
+    def _forget(self, session: CallSession) -> bool:
+        """A call is in no longer; tell whether it was."""
+        return self._members.pop(session.id, None) is not None
 
     def _end_if_alone(self) -> None:
         if len(self._members) < 2:
@@ -158,9 +170,9 @@ class Bridge(RecordingVerbs):
         except VoxtraError as error:
             log.warning("bridge %s: its recording could not be stopped: %s", self.id, error)
         try:
-            while self._members:
-                _, session = self._members.popitem()
-                await _try(self._let_go(session))
+            for session in self.members:
+                if self._forget(session):
+                    await _try(self._let_go(session))
             await _try(self._adapter.destroy_bridge(self.id))
         finally:
             self._over.set_result(None)
@@ -180,14 +192,19 @@ class Bridge(RecordingVerbs):
             raise RuntimeError("No recorder: a bridge is recorded inside a running VoxtraApp")
         return self._recorder
 
-    def _target(self, target: RecordingTarget) -> tuple[str, str]:
+    def _subject(self, target: RecordingTarget) -> Subject:
         if target is not RecordingTarget.BRIDGE:
             raise ValueError(
                 f'target: a bridge is recorded as a whole; use target="bridge", not "{target}"'
             )
         if self.is_over:
             raise self._is_over_error("record")
-        return self._owner_id, self.id
+        return replace(self._owner, holder_id=self.id, target_id=self.id)
+
+    async def _beep(self) -> None:
+        await asyncio.gather(
+            *(session.play_file(BEEP) for session in self.members), return_exceptions=True
+        )
 
 
 async def _try(work: Awaitable[None]) -> None:

@@ -35,6 +35,10 @@ class RecordingStore(Protocol):
         """Return a row by id."""
         ...
 
+    async def unfinished(self) -> list[Recording]:
+        """Return the rows that an earlier run of this process left unfinished."""
+        ...
+
 
 class MemoryRecordingStore:
     """Rows in memory, gone with the process.
@@ -51,7 +55,7 @@ class MemoryRecordingStore:
         """See `RecordingStore.insert`."""
         active = self._by_target.get(recording.target_id)
         if active is not None:
-            raise RecordingActive(self._rows[active].name)
+            raise RecordingActive(self._rows[active].name, active)
         self._rows[recording.id] = recording
         self._by_target[recording.target_id] = recording.id
 
@@ -70,3 +74,7 @@ class MemoryRecordingStore:
     async def get(self, recording_id: str) -> Recording | None:
         """See `RecordingStore.get`."""
         return self._rows.get(recording_id)
+
+    async def unfinished(self) -> list[Recording]:
+        """See `RecordingStore.unfinished`: nothing outlives the process here."""
+        return []

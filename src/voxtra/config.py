@@ -16,6 +16,7 @@ import os
 import re
 import typing
 from collections.abc import Iterable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -41,10 +42,16 @@ from voxtra.model import Layout
 __all__ = [
     "AsteriskConfig",
     "BackendConfig",
+    "DatabaseConfig",
+    "DeliveryConfig",
+    "DiskConfig",
     "ListenConfig",
     "RecordingConfig",
+    "RetentionConfig",
     "RouteConfig",
     "ServerConfig",
+    "ServiceConfig",
+    "StorageConfig",
     "TelephonyConfig",
     "VoxtraConfig",
     "WebhookConfig",
@@ -52,9 +59,7 @@ __all__ = [
     "nearest",
 ]
 
-_LATER: Final = frozenset(
-    {"ai", "database", "media", "retention", "routes.flow", "server.host", "server.port", "storage"}
-)
+_LATER: Final = frozenset({"ai", "media", "routes.flow"})
 """Keys of planned features: refused in other words than a typing error."""
 
 _FILE: Final = "file"
@@ -103,6 +108,7 @@ def _no_bool(value: object) -> object:
 
 _Seconds = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
 _Delay = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
+_Percent = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=100)]
 _Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=0)]
 _Port = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=65535)]
 # Plain text to who uses it, but never in a repr.
@@ -216,9 +222,86 @@ class RouteConfig(_Block):
 
 
 class ServerConfig(_Block):
-    """The process: `debug` turns on DEBUG logging."""
+    """The process, and the address of its REST API (`voxtra serve`).
+
+    `debug` turns on DEBUG logging. Each key may ask `requests_per_second` on average, and
+    `burst` at once.
+    """
 
     debug: bool = False
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: _Port = 8080
+    requests_per_second: _Seconds = 50.0
+    burst: Annotated[_Count, Field(ge=1)] = 200
+
+
+class ServiceConfig(_Block):
+    """The recording service.
+
+    `node` names this process among those that share the database, and must stay the same over a
+    restart: by default it is the `app_name`. `data_dir` is where its own files are.
+    `ingest_workers` recordings are brought home at a time.
+    """
+
+    node: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*$")] = ""
+    data_dir: str = ""
+    ingest_workers: Annotated[_Count, Field(ge=1)] = 2
+
+
+class DatabaseConfig(_Block):
+    """Where the rows are: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`.
+
+    Without a `url` it is the file `voxtra.db` in the service's `data_dir`.
+    """
+
+    url: Annotated[str, Field(repr=False)] = ""
+
+
+class StorageConfig(_Block):
+    """Where finished recordings are: `file:///FOLDER`, `s3://BUCKET/PREFIX`, `gs://...`, `az://...`.
+
+    Without a `url` it is the folder `blobs` in the service's `data_dir`. `options` go to the object
+    store: for S3 `endpoint`, `region`, `access_key_id`, `secret_access_key`.
+    """
+
+    url: str = ""
+    options: dict[str, str] = Field(default_factory=dict, repr=False)
+
+
+class RetentionConfig(_Block):
+    """How long recordings are kept, where no rule and no recording says otherwise.
+
+    `days` is what a new tenant begins with, the one of the first start included; 0 keeps them for
+    ever.
+    """
+
+    days: Annotated[_Count, Field(le=36_500)] = 30
+
+
+class DeliveryConfig(_Block):
+    """What webhooks may reach: public addresses, and the networks that `allow` lists (CIDR)."""
+
+    allow: list[str] = Field(default_factory=list)
+
+    @field_validator("allow")
+    @classmethod
+    def _networks(cls, allow: list[str]) -> list[str]:
+        for network in allow:
+            try:
+                ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"{error}; write for example 10.1.0.0/16") from None
+        return allow
+
+
+class DiskConfig(_Block):
+    """How full a disk may be before less is done: three growing shares of it, in per cent."""
+
+    watermarks: tuple[_Percent, _Percent, _Percent] = (80.0, 90.0, 95.0)
+
+    def _check(self) -> None:
+        if list(self.watermarks) != sorted(set(self.watermarks)):
+            raise ValueError("watermarks: each must be greater than the one before")
 
 
 class WebhookConfig(_Block):
@@ -273,6 +356,12 @@ class VoxtraConfig(_Block):
     server: ServerConfig = Field(default_factory=ServerConfig)
     backend: BackendConfig = Field(default_factory=BackendConfig)
     recording: RecordingConfig = Field(default_factory=RecordingConfig)
+    service: ServiceConfig = Field(default_factory=ServiceConfig)
+    database: DatabaseConfig = Field(default_factory=DatabaseConfig)
+    storage: StorageConfig = Field(default_factory=StorageConfig)
+    retention: RetentionConfig = Field(default_factory=RetentionConfig)
+    delivery: DeliveryConfig = Field(default_factory=DeliveryConfig)
+    disk: DiskConfig = Field(default_factory=DiskConfig)
 
     def _check(self) -> None:
         if not self.telephony.asterisk.app_name:

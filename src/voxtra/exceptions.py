@@ -29,6 +29,13 @@
     * `RecordingEnded`: nothing about it can be changed any more
     * `RecordingFailed`: it did not start, or there is nothing in it
     * `InvalidRecordingName`: refused before it reached the PBX
+    * `RecordingNotActive`: there is no active recording to stop or change
+    * `RecordingNotReady`: its file is not there yet
+    * `RecordingHeld`: a legal hold forbids it
+    * `RecordingExpired`: it was deleted, at the end of its retention or by somebody
+
+  * `UnknownCall`, `UnknownConference`, `UnknownRecording`: there is none of this id
+  * `NodeUnreachable`: the process that has the call does not answer
 
 Errors carry data as attributes; the text is for people and says what to do.
 """
@@ -46,18 +53,26 @@ __all__ = [
     "DialFailed",
     "Forbidden",
     "InvalidRecordingName",
+    "NodeUnreachable",
     "NotFound",
     "NotSupported",
     "PlaybackFailed",
     "RecordingActive",
     "RecordingEnded",
     "RecordingError",
+    "RecordingExpired",
     "RecordingFailed",
+    "RecordingHeld",
+    "RecordingNotActive",
+    "RecordingNotReady",
     "RequestTimeout",
     "RouteNotFoundError",
     "ServerError",
     "TelephonyConnectionError",
     "TelephonyError",
+    "UnknownCall",
+    "UnknownConference",
+    "UnknownRecording",
     "VoxtraError",
 ]
 
@@ -185,10 +200,13 @@ class RecordingError(VoxtraError):
 
 
 class RecordingActive(RecordingError):
-    """The target is already being recorded; `name` is the active recording's name."""
+    """The target is already being recorded; `name` is the active recording's name, `recording_id`
+    its id.
+    """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, recording_id: str = "") -> None:
         self.name = name
+        self.recording_id = recording_id
         super().__init__(f"already recording as {name}; stop it before starting another")
 
 
@@ -217,3 +235,72 @@ class InvalidRecordingName(RecordingError, ValueError):
         self.name = name
         self.reason = reason
         super().__init__(f"recording name {name!r}: {reason}")
+
+
+class RecordingNotActive(RecordingError):
+    """Nothing is recorded on the call or conference `holder_id`."""
+
+    def __init__(self, holder_id: str) -> None:
+        self.holder_id = holder_id
+        super().__init__(f"nothing is recorded on {holder_id}; start a recording first")
+
+
+class RecordingNotReady(RecordingError):
+    """The file is not there yet; `state` says how far the recording is."""
+
+    def __init__(self, recording_id: str, state: str) -> None:
+        self.recording_id = recording_id
+        self.state = state
+        super().__init__(f"recording {recording_id} is {state}; its file comes with `available`")
+
+
+class RecordingHeld(RecordingError):
+    """A legal hold forbids what was asked; `reason` is the hold's."""
+
+    def __init__(self, recording_id: str, reason: str = "") -> None:
+        self.recording_id = recording_id
+        self.reason = reason
+        why = f" ({reason})" if reason else ""
+        super().__init__(f"recording {recording_id} is held{why}; release the hold first")
+
+
+class RecordingExpired(RecordingError):
+    """The recording was deleted; its tombstone says when, by whom and why."""
+
+    def __init__(self, recording_id: str, reason: str = "") -> None:
+        self.recording_id = recording_id
+        self.reason = reason
+        why = f": {reason}" if reason else ""
+        super().__init__(f"recording {recording_id} was deleted{why}")
+
+
+class UnknownRecording(VoxtraError):
+    """There is no recording of this id, or none that the asker may know of."""
+
+    def __init__(self, recording_id: str) -> None:
+        self.recording_id = recording_id
+        super().__init__(f"there is no recording {recording_id}")
+
+
+class UnknownCall(VoxtraError):
+    """There is no call of this id, or none that the asker may know of."""
+
+    def __init__(self, call_id: str) -> None:
+        self.call_id = call_id
+        super().__init__(f"there is no call {call_id}")
+
+
+class UnknownConference(VoxtraError):
+    """There is no conference of this id, or none that the asker may know of."""
+
+    def __init__(self, conference_id: str) -> None:
+        self.conference_id = conference_id
+        super().__init__(f"there is no conference {conference_id}")
+
+
+class NodeUnreachable(VoxtraError):
+    """The process that has the call did not carry out what was asked."""
+
+    def __init__(self, node: str, problem: str) -> None:
+        self.node = node
+        super().__init__(f"the process {node!r}, which has the call, {problem}")

@@ -22,9 +22,20 @@ from enum import StrEnum
 from typing import Final
 
 from voxtra.exceptions import RecordingEnded
-from voxtra.model import EndReason, Recording, RecordingState
+from voxtra.model import EndReason, Pause, Recording, RecordingState
 
-__all__ = ["TABLE", "Cell", "Change", "Effect", "Happening", "Step", "Verdict", "advance"]
+__all__ = [
+    "TABLE",
+    "Cell",
+    "Change",
+    "Effect",
+    "Happening",
+    "Step",
+    "Verdict",
+    "advance",
+    "mute",
+    "pause",
+]
 
 
 class Happening(StrEnum):
@@ -165,8 +176,35 @@ def advance(recording: Recording, change: Change) -> Step:
         # time.
         effects = ()
     new = _noted(recording, change, cell)
-    verdict = Verdict.KNOWN if new == recording else Verdict.MOVED
-    return Step(new, effects, verdict)
+    if new == recording:
+        return Step(recording, effects, Verdict.KNOWN)
+    return Step(replace(new, version=recording.version + 1), effects, Verdict.MOVED)
+
+
+def pause(recording: Recording, at: datetime, *, on: bool) -> Recording:
+    """Return the recording paused or resumed at a moment; the part is noted with its times."""
+    if recording.paused is on:
+        return recording
+    pauses = _marked(recording.pauses, at, on=on, muted=False)
+    return replace(recording, paused=on, pauses=pauses, version=recording.version + 1)
+
+
+def mute(recording: Recording, at: datetime, *, on: bool) -> Recording:
+    """Return the recording muted or unmuted at a moment; the part is noted with its times."""
+    if recording.muted is on:
+        return recording
+    pauses = _marked(recording.pauses, at, on=on, muted=True)
+    return replace(recording, muted=on, pauses=pauses, version=recording.version + 1)
+
+
+def _marked(pauses: tuple[Pause, ...], at: datetime, *, on: bool, muted: bool) -> tuple[Pause, ...]:
+    """Begin a part, or end the one of its kind that lasts."""
+    if on:
+        return (*pauses, Pause(at, muted=muted))
+    return tuple(
+        replace(each, until=at) if each.until is None and each.muted is muted else each
+        for each in pauses
+    )
 
 
 def _noted(recording: Recording, change: Change, cell: Cell) -> Recording:

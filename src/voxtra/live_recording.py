@@ -20,10 +20,10 @@ __all__ = ["LiveRecording"]
 class LiveRecording:
     """One recording between its request and its sink.
 
-    `holder_id` is the call or bridge whose one active recording it is, `hint` the duration the PBX
-    reported (seconds). `target_gone` is set when the call ended with it, `ended` when the PBX has
-    finished the file, `settled` when the sink has been told. `lock` is held while a live operation
-    is carried out, `writing` while the row is changed.
+    `orphan`: an earlier run of this process began it, and nobody has asked for it in this one.
+    `hint` is the duration the PBX reported (seconds). `target_gone` is set when the call ended with
+    it, `ended` when the PBX has finished the file, `settled` when the sink has been told. `lock` is
+    held while a live operation is carried out, `writing` while the row is changed.
     """
 
     __slots__ = (
@@ -34,9 +34,9 @@ class LiveRecording:
         "ended",
         "gap",
         "hint",
-        "holder_id",
         "lock",
         "mute_unknown",
+        "orphan",
         "recording",
         "settled",
         "sink",
@@ -44,10 +44,10 @@ class LiveRecording:
         "writing",
     )
 
-    def __init__(self, recording: Recording, holder_id: str, sink: RecordingSink | None) -> None:
+    def __init__(self, recording: Recording, sink: RecordingSink | None) -> None:
         loop = asyncio.get_running_loop()
         self.recording = recording
-        self.holder_id = holder_id
+        self.orphan = False
         self.sink = sink
         self.changes: deque[Change] = deque()
         self.applying: asyncio.Task[None] | None = None

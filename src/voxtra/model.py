@@ -5,18 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 __all__ = [
+    "DEFAULT_TENANT",
     "CallDirection",
     "CallState",
     "Disposition",
     "EndReason",
     "Layout",
+    "Pause",
     "Recording",
+    "RecordingSource",
     "RecordingState",
     "RecordingTarget",
+    "Subject",
     "Track",
 ]
+
+
+DEFAULT_TENANT: Final = "default"
+"""The tenant of calls whose route names no other."""
 
 
 class CallDirection(StrEnum):
@@ -98,6 +107,46 @@ class EndReason(StrEnum):
     UNKNOWN = "unknown"
 
 
+class RecordingSource(StrEnum):
+    """How a recording came to be known: we made it, or found what the PBX had made."""
+
+    RECORDED = "recorded"
+    RECOVERED = "recovered"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is to be recorded, and all that is known of whose conversation it is.
+
+    `holder_id` is the call, bridge or conference whose one active recording it is, `target_id` the
+    channel or bridge on the PBX.
+    """
+
+    holder_id: str
+    call_id: str
+    target_id: str
+    conference_id: str = ""
+    tenant_id: str = DEFAULT_TENANT
+    direction: CallDirection | None = None
+    caller: str = ""
+    callee: str = ""
+    queue: str = ""
+    agent: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A part of a conversation that its recording lacks (`muted`: that is silence in it).
+
+    Times are UTC; `until` None: it lasts, or lasted to the end of the recording.
+    """
+
+    since: datetime
+    until: datetime | None = None
+    muted: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Track:
     """One file that the PBX writes for a recording.
@@ -116,8 +165,11 @@ class Track:
 class Recording:
     """One recording: what was asked, what is true now, and how it ended.
 
-    `target_id` is the channel or bridge being recorded. Times are UTC. `cause` explains `failed`;
-    `max_duration` and `max_silence` are seconds, 0 means no limit of the caller's.
+    `target_id` is the channel or bridge being recorded, `holder_id` the call, bridge or conference
+    whose one active recording it is. Times are UTC. `cause` explains `failed`; `max_duration` and
+    `max_silence` are seconds, 0 means no limit of the caller's. `sink` says who is told: "app" its
+    own sink, "call" one that was given for this recording, "" nobody. `version` grows with each
+    change.
     """
 
     id: str
@@ -140,3 +192,16 @@ class Recording:
     end_reason: EndReason | None = None
     cause: str = ""
     extra: dict[str, object] = field(default_factory=dict)
+    holder_id: str = ""
+    conference_id: str = ""
+    tenant_id: str = DEFAULT_TENANT
+    source: RecordingSource = RecordingSource.RECORDED
+    direction: CallDirection | None = None
+    caller: str = ""
+    callee: str = ""
+    queue: str = ""
+    agent: str = ""
+    tags: tuple[str, ...] = ()
+    sink: str = ""
+    pauses: tuple[Pause, ...] = ()
+    version: int = 0

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Final
 
+from voxtra.aftermath import Aftermath, OnTheSpot
 from voxtra.catalog import MemoryRecordingStore, RecordingStore
 from voxtra.events import EventType, VoxtraEvent
 from voxtra.exceptions import (
@@ -29,13 +30,13 @@ from voxtra.exceptions import (
     TelephonyError,
     VoxtraError,
 )
-from voxtra.lifecycle import Change, Effect, Happening, Verdict, advance
+from voxtra.lifecycle import Change, Effect, Happening, Verdict, advance, mute, pause
 from voxtra.live_recording import LiveRecording
-from voxtra.model import EndReason, Layout, Recording, RecordingState, RecordingTarget
-from voxtra.outcome import HANGUP_WINDOW, captured, probed
+from voxtra.model import EndReason, Layout, Recording, RecordingState, RecordingTarget, Subject
+from voxtra.outcome import HANGUP_WINDOW, probed
 from voxtra.record_options import MAX_DURATION, RecordOptions
-from voxtra.recording import RecordingSink, deliver
-from voxtra.recording_report import event_of, metadata_of, news
+from voxtra.recording import RecordingSink
+from voxtra.recording_report import news
 from voxtra.spool import Spool
 from voxtra.telephony.base import BaseTelephonyAdapter, Gap
 
@@ -66,6 +67,7 @@ class Recorder:
         default_layout: Layout | str = Layout.MONO,
         default_max_duration: int = MAX_DURATION,
         store: RecordingStore | None = None,
+        aftermath: Aftermath | None = None,
     ) -> None:
         self._adapter = adapter
         self._spool = spool
@@ -74,6 +76,7 @@ class Recorder:
         self._default_max_duration = default_max_duration or MAX_DURATION
         self._default_sink = default_sink
         self._store: RecordingStore = store or MemoryRecordingStore()
+        self._aftermath: Aftermath = aftermath or OnTheSpot(spool, adapter)
         self._live: dict[str, LiveRecording] = {}
         self._by_holder: dict[str, list[LiveRecording]] = {}
         self._by_target: dict[str, list[LiveRecording]] = {}
@@ -84,25 +87,24 @@ class Recorder:
     async def start(
         self,
         options: RecordOptions,
-        *,
-        holder_id: str,
-        call_id: str,
-        target_id: str,
+        subject: Subject,
         sink: RecordingSink | None = None,
     ) -> Recording:
         """Record; return when the PBX has really begun.
 
-        `holder_id` is the call or bridge whose one active recording it is. Raises `RecordingActive`
-        when the target is being recorded, `CallEnded` when it is gone, `RecordingFailed` with the
-        cause otherwise.
+        A recording of the same kind that an earlier run of this process left running is taken up
+        instead: its audio has no gap. Raises `RecordingActive` when the holder or target is being
+        recorded, `CallEnded` when the call is gone, `RecordingFailed` with the cause otherwise.
         """
-        recording = options.recording(call_id, target_id, self._default_max_duration)
-        active = self.active(holder_id)
-        if active is not None:
-            raise RecordingActive(active.name)
+        recording = options.recording(subject, self._default_max_duration)
+        taken_up = await self._take_up(recording, sink)
+        if taken_up is not None:
+            return taken_up
         self._spool.check_free(recording)
-        recording = replace(recording, tracks=self._adapter.plan_capture(recording))
-        live = self._take(recording, holder_id, sink if sink is not None else self._default_sink)
+        told = "call" if sink is not None else "app" if self._default_sink is not None else ""
+        recording = replace(recording, tracks=self._adapter.plan_capture(recording), sink=told)
+        live = self._take(recording, sink if sink is not None else self._default_sink)
+        self._aftermath.taken(live)
         try:
             await self._store.insert(recording)
         except BaseException:
@@ -118,7 +120,7 @@ class Recorder:
             await self._fail(live, "what was to be recorded ended before the recording began")
             if recording.target is RecordingTarget.BRIDGE:
                 raise
-            raise CallEnded(call_id) from None
+            raise CallEnded(subject.call_id) from None
         except VoxtraError as error:
             await self._fail(live, str(error))
             raise RecordingFailed(recording.name, str(error)) from error
@@ -128,11 +130,59 @@ class Recorder:
         await self._applied(live)
         if live.recording.started_at is None:
             if live.target_gone.done():
-                raise CallEnded(call_id)
+                raise CallEnded(subject.call_id)
             raise RecordingFailed(
                 recording.name, live.recording.cause or "it was stopped before it began"
             )
         return live.recording
+
+    async def _take_up(self, wanted: Recording, sink: RecordingSink | None) -> Recording | None:
+        """Return the recording left running by an earlier run if it is what is wanted; stop it if
+        not. Raises `RecordingActive` when one of this run is active.
+        """
+        live = self._active(wanted.holder_id) or self._active(wanted.target_id)
+        if live is None:
+            return None
+        running = live.recording
+        if not live.orphan:
+            raise RecordingActive(running.name, running.id)
+        live.orphan = False
+        await self._quiet(live)
+        same = (running.format, running.layout, running.target, running.target_id) == (
+            wanted.format,
+            wanted.layout,
+            wanted.target,
+            wanted.target_id,
+        )
+        if same and live.recording.state is RecordingState.RECORDING:
+            if sink is not None:
+                live.sink = sink
+                self._aftermath.taken(live)
+            log.info("recording %s goes on after the restart", running.name)
+            return live.recording
+        await self.stop(running.id)
+        return None
+
+    def adopt(self, recordings: Iterable[Recording]) -> None:
+        """Take over the unfinished recordings of an earlier run, and have it found out what became
+        of each.
+        """
+        for recording in recordings:
+            if recording.id in self._live:
+                continue
+            live = self._take(recording, self._default_sink)
+            live.orphan = True
+            if recording.ended_at is not None:
+                live.ended.set_result(None)
+                self._effect(live, Effect.CAPTURE)
+                continue
+            self._adapter.watch_capture(recording)
+            self._effect(live, Effect.PROBE)
+
+    async def settled(self, recording_ids: Iterable[str]) -> None:
+        """Wait until nothing is being found out about these recordings."""
+        for live in [self._live[each] for each in recording_ids if each in self._live]:
+            await self._quiet(live)
 
     async def _find_out(self, live: LiveRecording) -> None:
         """Ask the PBX whether it began, its event or its reply being lost, before anybody is told.
@@ -177,9 +227,7 @@ class Recorder:
         async with live.lock:
             if live.recording.paused is on:
                 return
-            await self._change(live, self._adapter.pause_capture(live.recording, on=on), paused=on)
-        kind = EventType.RECORDING_PAUSED if on else EventType.RECORDING_RESUMED
-        self._publish(event_of(kind, live.recording))
+            await self._change(live, self._adapter.pause_capture(live.recording, on=on), pause, on)
 
     async def mute(self, recording_id: str, *, on: bool) -> None:
         """Mute or unmute: the muted part is silence in the file. Doing it twice changes nothing (on
@@ -196,7 +244,7 @@ class Recorder:
             live.mute_unknown = True
             try:
                 await self._change(
-                    live, self._adapter.mute_capture(live.recording, on=on), muted=on
+                    live, self._adapter.mute_capture(live.recording, on=on), mute, on
                 )
             except TelephonyError as error:
                 raise RecordingError(f"{error}; {MUTE_UNKNOWN}") from error
@@ -217,9 +265,13 @@ class Recorder:
         """Return the recording that a call or bridge holds, or is the target of, and that has not
         ended.
         """
+        live = self._active(of)
+        return live.recording if live else None
+
+    def _active(self, of: str) -> LiveRecording | None:
         for live in chain(self._by_holder.get(of, ()), self._by_target.get(of, ())):
             if live.recording.ended_at is None:
-                return live.recording
+                return live
         return None
 
     # -- what is fed in
@@ -284,14 +336,11 @@ class Recorder:
             await asyncio.wait(waiting, timeout=grace)
         for live in list(self._live.values()):
             if not live.recording.state.is_final:
-                path = self._spool.path_of(live.recording.name, live.recording.format)
-                cause = (
-                    "the PBX did not finish it before the shutdown; "
-                    f"what there is of it will be at {path}"
-                )
-                if live.recording.ended_at is not None:
-                    cause = f"its file was not verified before the shutdown; it is at {path}"
-                self._feed(live, Change(Happening.FAILED, _now(), EndReason.SHUTDOWN, cause))
+                change = self._aftermath.abandoned(live)
+                if change is None:
+                    self._let_go(live)
+                else:
+                    self._feed(live, change)
         late = [live.settled for live in self._live.values()]
         if late:
             await asyncio.wait(late, timeout=1.0)
@@ -305,10 +354,8 @@ class Recorder:
 
     # -- applying changes
 
-    def _take(
-        self, recording: Recording, holder_id: str, sink: RecordingSink | None
-    ) -> LiveRecording:
-        live = LiveRecording(recording, holder_id, sink)
+    def _take(self, recording: Recording, sink: RecordingSink | None) -> LiveRecording:
+        live = LiveRecording(recording, sink)
         self._live[recording.id] = live
         for index, key in self._keys(live):
             index.setdefault(key, []).append(live)
@@ -325,7 +372,7 @@ class Recorder:
     def _keys(self, live: LiveRecording) -> tuple[tuple[dict[str, list[LiveRecording]], str], ...]:
         """Return the indexes a recording is in, and under which key."""
         return (
-            (self._by_holder, live.holder_id),
+            (self._by_holder, live.recording.holder_id),
             (self._by_target, live.recording.target_id),
         )
 
@@ -389,11 +436,15 @@ class Recorder:
         log.warning("recording %s was ended by somebody else", live.recording.name)
         live.recording = row or live.recording
         live.changes.clear()
+        self._let_go(live)
+        return False
+
+    def _let_go(self, live: LiveRecording) -> None:
+        """Have nothing more to do with a recording: somebody else sees it through."""
         self._drop(live)
         for future in (live.ended, live.settled):
             if not future.done():
                 future.set_result(None)
-        return False
 
     # -- effects
 
@@ -411,7 +462,12 @@ class Recorder:
 
     async def _run_effect(self, live: LiveRecording, effect: Effect) -> None:
         if effect is Effect.CAPTURE:
-            self._feed(live, await captured(live, self._spool, self._adapter))
+            change = await self._aftermath.capture(live)
+            if change is not None:
+                self._feed(live, change)
+                return
+            self._let_go(live)
+            await self._adapter.release_capture(live.recording)
             return
         if effect is Effect.STOP:
             try:
@@ -432,12 +488,9 @@ class Recorder:
         await self._applied(live)
 
     async def _settle(self, live: LiveRecording) -> None:
-        """Tell the sink, once: of every recording that began and was not cancelled."""
-        recording = live.recording
+        """Have told who is to be told, once."""
         try:
-            if live.sink is not None and live.wants_sink:
-                path = self._spool.path_of(recording.name, recording.format)
-                await deliver(live.sink, metadata_of(recording, path))
+            await self._aftermath.settle(live)
         finally:
             self._drop(live)
             if not live.settled.done():
@@ -459,9 +512,8 @@ class Recorder:
         self,
         live: LiveRecording,
         request: Coroutine[Any, Any, None],
-        *,
-        paused: bool | None = None,
-        muted: bool | None = None,
+        note: Callable[..., Recording],
+        on: bool,
     ) -> None:
         """Carry out a live operation, then note the attribute it changed."""
         try:
@@ -471,13 +523,11 @@ class Recorder:
         async with live.writing:
             while not live.recording.state.is_final:
                 old = live.recording
-                new = replace(
-                    old,
-                    paused=old.paused if paused is None else paused,
-                    muted=old.muted if muted is None else muted,
-                )
+                new = note(old, _now(), on=on)
                 if await self._store.replace(old, new):
                     live.recording = new
+                    for event in news(old, new):
+                        self._publish(event)
                     return
                 if not await self._reread(live):
                     return

@@ -36,6 +36,9 @@ def news(old: Recording, new: Recording) -> Iterator[VoxtraEvent]:
         return
     if old.started_at is None and new.started_at is not None:
         yield event_of(EventType.RECORDING_STARTED, new)
+    if old.paused is not new.paused:
+        kind = EventType.RECORDING_PAUSED if new.paused else EventType.RECORDING_RESUMED
+        yield event_of(kind, new)
     if new.state is RecordingState.FAILED:
         yield event_of(EventType.RECORDING_FAILED, new, cause=new.cause, **new.extra)
         return
@@ -45,12 +48,12 @@ def news(old: Recording, new: Recording) -> Iterator[VoxtraEvent]:
         yield event_of(EventType.RECORDING_AVAILABLE, new, **new.extra)
 
 
-def metadata_of(recording: Recording, path: Path) -> RecordingMetadata:
+def metadata_of(recording: Recording, path: Path | None = None) -> RecordingMetadata:
     """Return what a sink is told; `path` is where the PBX puts the file, if the file itself was not
     found.
     """
     facts = dict(recording.extra)
-    found = facts.pop("file_path", "") or path
+    found = facts.pop("file_path", "") or path or ""
     seconds = facts.pop("duration_seconds", None)
     extra: dict[str, Any] = {
         "recording_id": recording.id,

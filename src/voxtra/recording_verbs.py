@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from voxtra.exceptions import RecordingError
-from voxtra.model import Layout, Recording, RecordingTarget
+from voxtra.model import Layout, Recording, RecordingTarget, Subject
 from voxtra.record_options import RecordOptions
 from voxtra.recorder import Recorder
 from voxtra.recording import RecordingSink
@@ -26,10 +26,12 @@ class RecordingVerbs(ABC):
         """Return the recorder, or raise `RuntimeError` that says what to configure."""
 
     @abstractmethod
-    def _target(self, target: RecordingTarget) -> tuple[str, str]:
-        """Return the id of the call that a recording of this target belongs to, and of what is
-        recorded.
-        """
+    def _subject(self, target: RecordingTarget) -> Subject:
+        """Return what a recording of this target records, and whose it is."""
+
+    @abstractmethod
+    async def _beep(self) -> None:
+        """Let everybody who is to be recorded hear a tone, and return when it is over."""
 
     @property
     def recording(self) -> Recording | None:
@@ -47,6 +49,7 @@ class RecordingVerbs(ABC):
         max_duration: int = 0,
         max_silence: int = 0,
         terminate_on: str = "none",
+        beep: bool = False,
     ) -> str:
         """Record; return the recording's name when the PBX has really begun.
 
@@ -56,27 +59,33 @@ class RecordingVerbs(ABC):
         (both directions of this call; goes on through prompts, bridges, hold and transfers),
         "channel" (the caller's voice alone) or "bridge" (the conversation this call is in).
         `max_duration` (24 h at most, the default) and `max_silence` (0: no limit) are whole
-        seconds; `terminate_on` ends it by a key: "#", "*" or "any". `sink` is told instead of the
-        app's.
+        seconds; `terminate_on` ends it by a key: "any" or one of 0-9, A-D, "*", "#" (target
+        "channel": "#", "*" or "any"). With `beep` everybody hears a tone before it begins. `sink`
+        is told instead of the app's.
 
         Raises `RecordingActive`, `InvalidRecordingName`, `CallEnded`, `RecordingFailed`, and
         `ValueError` or `ConfigurationError` for a wrong option, before anything reaches the PBX.
         """
-        recorder = self._recorder_or_raise()
         options = RecordOptions(
             name=name,
             fmt=fmt,
-            layout=layout or recorder.default_layout,
+            layout=layout or self._recorder_or_raise().default_layout,
             target=target or self._default_target,
             max_duration=max_duration,
             max_silence=max_silence,
             terminate_on=terminate_on,
+            beep=beep,
         )
-        call_id, target_id = self._target(options.checked_target)
-        recording = await recorder.start(
-            options, holder_id=self.id, call_id=call_id, target_id=target_id, sink=sink
-        )
-        return recording.name
+        return (await self.record(options, sink)).name
+
+    async def record(self, options: RecordOptions, sink: RecordingSink | None = None) -> Recording:
+        """Do what `record_start` does with options that are a value; return the recording."""
+        recorder = self._recorder_or_raise()
+        subject = self._subject(options.checked_target)
+        if options.beep:
+            options.recording(subject, 0)  # what is wrong is said before anybody hears a tone
+            await self._beep()
+        return await recorder.start(options, subject, sink)
 
     async def record_stop(self) -> str | None:
         """Stop; return the recording's name when the PBX has finished the file, None when nothing

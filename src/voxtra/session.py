@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
-from voxtra.bridge import Bridge
+from voxtra.bridge import BEEP, Bridge
 from voxtra.digits import Digits
 from voxtra.exceptions import CallEnded, PlaybackFailed
-from voxtra.model import CallDirection, CallState, RecordingTarget
+from voxtra.model import DEFAULT_TENANT, CallDirection, CallState, RecordingTarget, Subject
 from voxtra.recorder import Recorder
 from voxtra.recording_verbs import RecordingVerbs
 from voxtra.serial import Serial
@@ -62,6 +62,7 @@ class CallSession(RecordingVerbs):
         "_parked",
         "_recorder",
         "_telephony",
+        "_up",
         "called_number",
         "caller_id",
         "direction",
@@ -70,6 +71,7 @@ class CallSession(RecordingVerbs):
         "id",
         "metadata",
         "state",
+        "tenant_id",
     )
 
     _default_target = RecordingTarget.SNOOP
@@ -85,8 +87,10 @@ class CallSession(RecordingVerbs):
         telephony: BaseTelephonyAdapter | None = None,
         recorder: Recorder | None = None,
         dialler: Dialler | None = None,
+        tenant_id: str = DEFAULT_TENANT,
     ) -> None:
         self.id = channel_id
+        self.tenant_id = tenant_id
         self.caller_id = caller_id
         self.called_number = called_number
         self.direction = direction
@@ -100,6 +104,7 @@ class CallSession(RecordingVerbs):
         self._answered_at = 0.0
         self._ended_at = 0.0
         self._ended: asyncio.Future[None] | None = None
+        self._up: asyncio.Future[None] | None = None
         self._digits: Digits | None = None
         self._dtmf_handlers: list[DtmfHandler] = []
         self._hangup_handlers: list[HangupHandler] = []
@@ -175,6 +180,15 @@ class CallSession(RecordingVerbs):
         if not self.state.is_final:
             await asyncio.shield(self._end_future())
 
+    async def wait_answered(self) -> None:
+        """Return when the call is up. Raises `CallEnded` when it ends before."""
+        if not self._answered_at and not self.state.is_final:
+            if self._up is None:
+                self._up = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._up)
+        if not self._answered_at:
+            raise self._gone()
+
     # -- sounds and digits
 
     async def play_file(self, name: str, lang: str = "", *, wait: bool = True) -> Playback:
@@ -248,7 +262,7 @@ class CallSession(RecordingVerbs):
         if other is self:
             raise ValueError("other: a call can't be bridged with itself")
         other._up_to_now()
-        bridge = Bridge(telephony, self._recorder, self.id)
+        bridge = Bridge(telephony, self._recorder, self._own_subject(self.id))
         await bridge.open(self, other)
         return bridge
 
@@ -335,6 +349,7 @@ class CallSession(RecordingVerbs):
             return False
         self._answered_at = time.monotonic() - ago
         self._set_state()
+        self._wake_up()
         return True
 
     def ended(self, cause: int, reason: str, *, failed: bool = False, ago: float = 0.0) -> bool:
@@ -346,6 +361,7 @@ class CallSession(RecordingVerbs):
         self._ended_at = time.monotonic() - ago
         self.state = CallState.FAILED if failed else CallState.COMPLETED
         self.end_cause, self.end_reason = cause, reason
+        self._wake_up()
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
         if self._digits is not None:
@@ -420,6 +436,10 @@ class CallSession(RecordingVerbs):
         else:
             self.state = CallState.ANSWERED
 
+    def _wake_up(self) -> None:
+        if self._up is not None and not self._up.done():
+            self._up.set_result(None)
+
     def _telephony_or_raise(self) -> BaseTelephonyAdapter:
         if self._telephony is None:
             raise RuntimeError(
@@ -434,15 +454,34 @@ class CallSession(RecordingVerbs):
             )
         return self._recorder
 
-    def _target(self, target: RecordingTarget) -> tuple[str, str]:
+    def _subject(self, target: RecordingTarget) -> Subject:
         self._up_to_now()
         if target is not RecordingTarget.BRIDGE:
-            return self.id, self.id
+            return self._own_subject(self.id)
         if self._bridge is None:
             raise ValueError(
                 'target: this call is in no bridge; call bridge_with() first, or use target="snoop"'
             )
-        return self.id, self._bridge.id
+        return self._own_subject(self._bridge.id)
+
+    def _own_subject(self, target_id: str) -> Subject:
+        tags = self.metadata.get("tags", ())
+        return Subject(
+            holder_id=self.id,
+            call_id=self.id,
+            target_id=target_id,
+            tenant_id=self.tenant_id,
+            direction=self.direction,
+            caller=self.caller_id,
+            callee=self.called_number,
+            queue=str(self.metadata.get("queue", "")),
+            agent=str(self.metadata.get("agent", "")),
+            tags=(tags,) if isinstance(tags, str) else tuple(map(str, tags)),
+        )
+
+    async def _beep(self) -> None:
+        hearers = self._bridge.members if self._bridge is not None else (self,)
+        await asyncio.gather(*(session.play_file(BEEP) for session in hearers))
 
     def _up_to_now(self) -> BaseTelephonyAdapter:
         """Return the telephony of a call that is not over."""

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final
 
+from voxtra.conference import Conference
 from voxtra.events import EventType, VoxtraEvent
 from voxtra.exceptions import CallEnded, DialFailed, VoxtraError
 from voxtra.ids import own_id
-from voxtra.model import CallDirection, Disposition
+from voxtra.model import DEFAULT_TENANT, CallDirection, Disposition
 from voxtra.recorder import Recorder
 from voxtra.retry import delays
 from voxtra.router import CallInfo, Router
@@ -63,6 +64,7 @@ class Switchboard:
         self._backlog: list[VoxtraEvent] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.sessions: dict[str, CallSession] = {}
+        self.conferences: dict[str, Conference] = {}
         self.unrouted = 0
 
     # -- doors
@@ -126,11 +128,17 @@ class Switchboard:
     def _begin(self, event: VoxtraEvent) -> None:
         """Somebody calls: find the handler and let it serve the call."""
         data = event.data
-        session = self._session(
+        info = CallInfo(
             event.session_id,
             data["caller_id"],
             data["called_number"],
             CallDirection(data["direction"]),
+        )
+        # Whose call it is must be known with its first event, before a dispatch rule has decided
+        # who serves it.
+        tenant_id = str(self._router.match(info).metadata.get("tenant", DEFAULT_TENANT))
+        session = self._session(
+            info.call_id, info.caller_id, info.called_number, info.direction, tenant_id
         )
         self._publish(event)
         if self._door is _Door.CLOSED:
@@ -184,7 +192,11 @@ class Switchboard:
     def _replace(self, session: CallSession, channel_id: str) -> None:
         """A phone transferred its call: another leg stands in its place."""
         new = self._session(
-            channel_id, session.caller_id, session.called_number, CallDirection.OUTBOUND
+            channel_id,
+            session.caller_id,
+            session.called_number,
+            CallDirection.OUTBOUND,
+            session.tenant_id,
         )
         new.answered()
         new.park()
@@ -194,7 +206,12 @@ class Switchboard:
     # -- calls
 
     def _session(
-        self, call_id: str, caller_id: str, called_number: str, direction: CallDirection
+        self,
+        call_id: str,
+        caller_id: str,
+        called_number: str,
+        direction: CallDirection,
+        tenant_id: str,
     ) -> CallSession:
         session = CallSession(
             channel_id=call_id,
@@ -204,12 +221,60 @@ class Switchboard:
             telephony=self._telephony,
             recorder=self._recorder,
             dialler=self.dial,
+            tenant_id=tenant_id,
         )
         self.sessions[call_id] = session
         return session
 
-    async def _serve(self, session: CallSession) -> None:
-        info = CallInfo(session.id, session.caller_id, session.called_number, session.direction)
+    def serve(self, session: CallSession, extension: str) -> None:
+        """Have a call of ours that was answered served like one that came for an extension."""
+        self._spawn(self._serve(session, extension))
+
+    async def conference(self, name: str = "", *, tenant_id: str = DEFAULT_TENANT) -> Conference:
+        """Make a conference, which lasts until it is closed."""
+        made = Conference(
+            self._telephony, self._recorder, self._publish, name=name, tenant_id=tenant_id
+        )
+        await made.begin()
+        self._keep(made)
+        return made
+
+    async def resume_conference(self, conference_id: str, name: str, tenant_id: str) -> bool:
+        """Take over a conference of an earlier run; False when the PBX has it no more."""
+        members = await self._telephony.bridge_members(conference_id)
+        if members is None:
+            return False
+        known = Conference(
+            self._telephony,
+            self._recorder,
+            self._publish,
+            name=name,
+            tenant_id=tenant_id,
+            conference_id=conference_id,
+        )
+        known.resume([self.sessions[each] for each in members if each in self.sessions])
+        self._keep(known)
+        return True
+
+    async def close_conferences(self) -> None:
+        """End all conferences."""
+        await asyncio.gather(*(each.close() for each in list(self.conferences.values())))
+
+    def _keep(self, conference: Conference) -> None:
+        self.conferences[conference.id] = conference
+        self._spawn(self._forget(conference))
+
+    async def _forget(self, conference: Conference) -> None:
+        await conference.wait()
+        self.conferences.pop(conference.id, None)
+
+    async def _serve(self, session: CallSession, extension: str = "") -> None:
+        info = CallInfo(
+            session.id,
+            session.caller_id,
+            extension or session.called_number,
+            session.direction,
+        )
         match = await self._router.select(info)
         if match.handler is None:
             self.unrouted += 1
@@ -242,11 +307,14 @@ class Switchboard:
         timeout: float,
         variables: Mapping[str, str] | None,
         origin: CallSession | None = None,
+        call_id: str = "",
+        tenant_id: str = DEFAULT_TENANT,
     ) -> CallSession:
         """Call somebody and return the call when it is answered.
 
         With `origin` it is that call's transfer: the new call has no other purpose than their
-        conversation. Raises `DialFailed`, and `RuntimeError` when the app is stopping.
+        conversation. A `call_id` can be chosen (`voxtra.ids.own_id`), to follow the call from its
+        first moment. Raises `DialFailed`, and `RuntimeError` when the app is stopping.
         """
         for name, value in (("endpoint", endpoint), ("caller_id", caller_id)):
             if not value.isprintable():
@@ -254,7 +322,13 @@ class Switchboard:
                 raise ValueError(f"{name}: {value!r} has control characters")
         if self._door is _Door.CLOSED:
             raise RuntimeError("The app is stopping: it calls nobody any more")
-        session = self._session(own_id("call"), caller_id, endpoint, CallDirection.OUTBOUND)
+        session = self._session(
+            call_id or own_id("call"),
+            caller_id,
+            endpoint,
+            CallDirection.OUTBOUND,
+            origin.tenant_id if origin is not None else tenant_id,
+        )
         data = {"caller_id": caller_id, "called_number": endpoint, "direction": "outbound"}
         self._publish(VoxtraEvent(EventType.CALL_STARTED, session.id, data))
         try:

@@ -393,6 +393,13 @@ class AsteriskAdapter(BaseTelephonyAdapter):
         with contextlib.suppress(NotFound, Conflict, BadRequest):
             await self.ari.remove_from_bridge(bridge_id, call_id)
 
+    async def bridge_members(self, bridge_id: str) -> list[str] | None:
+        """See `BaseTelephonyAdapter.bridge_members`."""
+        try:
+            return list((await self.ari.get_bridge(bridge_id)).channels)
+        except NotFound:
+            return None
+
     async def destroy_bridge(self, bridge_id: str) -> None:
         """See `BaseTelephonyAdapter.destroy_bridge`."""
         with contextlib.suppress(NotFound):
@@ -403,6 +410,10 @@ class AsteriskAdapter(BaseTelephonyAdapter):
     def plan_capture(self, recording: Recording) -> tuple[Track, ...]:
         """See `BaseTelephonyAdapter.plan_capture`."""
         return self._captures.plan(recording)
+
+    def watch_capture(self, recording: Recording) -> None:
+        """See `BaseTelephonyAdapter.watch_capture`."""
+        self._captures.watch(recording)
 
     async def start_capture(self, recording: Recording) -> None:
         """See `BaseTelephonyAdapter.start_capture`."""

@@ -160,6 +160,10 @@ class BaseTelephonyAdapter(ABC):
         """Take a call out of a bridge; one that has left already is a success."""
         raise NotSupported(type(self).__name__, "bridge_remove")
 
+    async def bridge_members(self, bridge_id: str) -> list[str] | None:
+        """Return the ids of the channels in a bridge; None when there is no such bridge."""
+        raise NotSupported(type(self).__name__, "bridge_members")
+
     async def destroy_bridge(self, bridge_id: str) -> None:
         """Destroy a bridge; its recordings must have been stopped before."""
         raise NotSupported(type(self).__name__, "destroy_bridge")
@@ -198,6 +202,9 @@ class BaseTelephonyAdapter(ABC):
 
     async def release_capture(self, recording: Recording) -> None:  # noqa: B027  # nothing held
         """Let go of what is held for a recording that is over; who holds nothing inherits this."""
+
+    def watch_capture(self, recording: Recording) -> None:  # noqa: B027  # who needs no list
+        """Tell of this recording's events, although an earlier process began it."""
 
     async def probe_track(self, track: Track) -> TrackStatus:
         """Tell what the PBX holds of a track."""

@@ -159,6 +159,10 @@ class CapturePlane:
             )
         await self._cut_off(recording)
 
+    def watch(self, recording: Recording) -> None:
+        """Tell of the events of a recording that another process began."""
+        self._watch(recording)
+
     async def pause(self, recording: Recording, *, on: bool) -> None:
         """Pause or resume all tracks at the same moment."""
         verb = self._ari.pause_recording if on else self._ari.unpause_recording
