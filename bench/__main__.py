@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from bench import cycles, dispatch, latency, memory
+from bench import cycles, dispatch, download, ingest, latency, memory
 from bench.report import print_json, print_table
 from voxtra.lab.instance import Lab
 
@@ -16,6 +16,8 @@ BENCHES: Final = {
     "cycles": (cycles.measure, 800),
     "dispatch": (dispatch.measure, 40_000),
     "memory": (memory.measure, 1000),
+    "ingest": (ingest.measure, 20),
+    "download": (download.measure, 20),
 }
 
 

@@ -11,6 +11,19 @@ from typing import Any
 
 import pytest
 
+from tests.databases import (  # noqa: F401  # fixtures
+    another,
+    database,
+    database_url,
+    empty,
+    empty_url,
+    migrated_postgres,
+    migrated_sqlite,
+    postgres,
+    postgres_url,
+    sqlite_url,
+)
+from tests.objectstore import object_store  # noqa: F401  # fixture
 from tests.system.calls import SOUNDS
 from voxtra.ari import ARIClient
 from voxtra.ids import new_id, own_id

@@ -47,7 +47,7 @@ LAYERS: Final = (
     # the service over HTTP
     "voxtra.web voxtra.web.*",
     # what people type
-    "voxtra.preflight voxtra.scaffold voxtra.cli voxtra.cli.*",
+    "voxtra.preflight voxtra.scaffold voxtra.cli voxtra.cli.* voxtra.__main__",
 )
 """Patterns of module names, lowest layer first; a module imports its own layer and those below."""
 
@@ -73,11 +73,13 @@ SPEAK_ARI: Final = """
     voxtra.ari voxtra.ari.*
     voxtra.telephony.asterisk voxtra.telephony.calls
     voxtra.telephony.capture voxtra.telephony.dialling voxtra.telephony.playback
-    voxtra.telephony.reading
+    voxtra.telephony.reading voxtra.telephony.stored
     voxtra voxtra.app
     voxtra.lab.* voxtra.preflight voxtra.cli voxtra.cli.*
+    voxtra.service.node
 """
-"""Who may know that there is ARI. The root and the app name `ARIClient` for `app.ari`, no more."""
+"""Who may know that there is ARI. The root and the app name `ARIClient` for `app.ari`, no more; a
+worker's node makes one to reach the files."""
 
 LIMIT: Final = 450
 """Lines of a module, from where on somebody has to say why."""
@@ -87,6 +89,8 @@ LARGER: Final = {
     "voxtra.app": "constructor, decorators and the life of an app; its calls are in switchboard",
     "voxtra.session": "a short method for each verb; digits, recordings, bridges are elsewhere",
     "voxtra.recorder": "the one owner of live recordings; table, files, reports are elsewhere",
+    "voxtra.store.schema": "every table, and nothing else",
+    "voxtra.store.migrations.versions.0001_catalogue": "every table as it first was",
     "voxtra.telephony.asterisk": "a short method for each verb of the seam; planes are elsewhere",
 }
 

@@ -71,7 +71,20 @@ FAULTS = {
         "backend: {webhook: {url: example.com}}",
         ["backend.webhook.url", "http://"],
     ),
-    "planned key": ("database: {url: x}", ["database", "not supported by this version"]),
+    "planned key": ("ai: {llm: {provider: x}}", ["ai", "not supported by this version"]),
+    "no network": (
+        "delivery: {allow: [10.0.0.1/8]}",
+        ["delivery.allow", "host bits", "10.1.0.0/16"],
+    ),
+    "watermarks that don't grow": (
+        "disk: {watermarks: [90, 80, 95]}",
+        ["disk", "watermarks", "greater than the one before"],
+    ),
+    "too few watermarks": ("disk: {watermarks: [80, 90]}", ["disk.watermarks.2", "is missing"]),
+    "share above the whole": ("disk: {watermarks: [80, 90, 101]}", ["disk.watermarks.2", "100"]),
+    "no port": ("server: {port: 0}", ["server.port", "1"]),
+    "negative days": ("retention: {days: -1}", ["retention.days", "0"]),
+    "name of a node that is none": ("service: {node: 'a b'}", ["service.node", "must match"]),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from bench import cycles, dispatch, latency, memory
+from bench import cycles, dispatch, download, ingest, latency, memory
 from bench.report import Row, percentile, print_json, print_table
 
 from voxtra.lab.pbx import Pbx
@@ -46,6 +46,17 @@ async def test_memory_counts_idle_calls(lab: Pbx):
     assert row.bench == "memory"
     assert 0 < row.ours < 100
     assert 0 < row.raw < row.ours
+
+
+async def test_a_download_is_served_by_both(lab: Pbx):
+    """The file of a recording comes whole by the REST API, and the same one from nginx."""
+    _measured(await download.measure(lab, 1), "download")
+
+
+async def test_ingest_brings_a_call_home_and_copies_it(lab: Pbx):
+    """A stereo call of ten minutes is stored, and its file hashed and copied by the usual tools."""
+    (row,) = await ingest.measure(lab, 1)
+    _measured([row], "ingest")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -39,6 +39,8 @@ from voxtra.record_options import RecordOptions
 from voxtra.recorder import Recorder
 from voxtra.recording import RecordingMetadata, RecordingSink
 from voxtra.spool import Spool
+from voxtra.store.database import Database
+from voxtra.store.recordings import SqlRecordingStore
 from voxtra.telephony.base import Gap
 
 CALL = "call-1"
@@ -100,10 +102,28 @@ class Bench:
         return [event.type.value.removeprefix("recording.") for event in self.events]
 
 
-@pytest.fixture(params=[MemoryRecordingStore, ContendedStore])
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+@pytest.fixture(params=["memory", "contended", "sqlite", "postgres"])
+def rows(request: pytest.FixtureRequest) -> str:
+    """Name each kind of store: the URL of a database, or what it is."""
+    if request.param in ("memory", "contended"):
+        return str(request.param)
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+async def bench(
+    rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Bench]:
     """Return a recorder on each kind of store."""
-    return Bench(tmp_path, request.param())
+    if "://" not in rows:
+        yield Bench(tmp_path, MemoryRecordingStore() if rows == "memory" else ContendedStore())
+        return
+    # A commit on a loaded machine takes longer than a millisecond: word of it must not lose to a
+    # question that only exists for words that are lost.
+    monkeypatch.setattr(outcome, "EVENT_GRACE", 0.25)
+    database = Database(rows)
+    yield Bench(tmp_path, SqlRecordingStore(database, "node"))
+    await database.close()
 
 
 # -- the plain course

@@ -59,6 +59,25 @@ def test_any_change_breaks_the_signature(change: str):
         standardwebhooks.Webhook(b"secret").verify(body, headers)
 
 
+@given(body=bodies, new=st.binary(min_size=1, max_size=64), old=secrets)
+def test_each_live_secret_verifies_while_one_is_replaced(body: bytes, new: bytes, old: str):
+    """With two secrets the receiver verifies with either, and the body's signature is the first's."""
+    secret = "whsec_" + base64.b64encode(new).decode()
+    now = int(time.time())
+    headers = Signer(secret, old).headers(body, message_id="msg_1", timestamp=now)
+    assert standardwebhooks.Webhook(secret).verify(body, headers) == json.loads(body)
+    assert standardwebhooks.Webhook(old.encode()).verify(body, headers) == json.loads(body)
+    alone = Signer(secret).headers(body, message_id="msg_1", timestamp=now)
+    assert headers["X-Voxtra-Signature"] == alone["X-Voxtra-Signature"]
+
+
+def test_an_empty_old_secret_signs_nothing():
+    """Without a second secret there is one signature."""
+    headers = Signer("secret", "").headers(b"{}", message_id="m", timestamp=7)
+    assert headers == Signer("secret").headers(b"{}", message_id="m", timestamp=7)
+    assert headers["webhook-signature"].count("v1,") == 1
+
+
 def test_without_a_secret_nothing_is_signed():
     """Without a secret the id and the time travel, and no signature does."""
     assert Signer().headers(b"{}", message_id="m", timestamp=7) == {

@@ -109,6 +109,7 @@ class VoxtraApp:
         self._calls: Switchboard | None = None
         self._connected = False
         self._running = False
+        self._serving = asyncio.Event()
         self._stop: asyncio.Event | None = None
         self._stopped: asyncio.Event | None = None
 
@@ -292,9 +293,18 @@ class VoxtraApp:
         return self._recording_sink
 
     @property
+    def is_connected(self) -> bool:
+        """Whether the PBX was reached: there are calls, a recorder and an ARI client then."""
+        return self._connected
+
+    @property
     def is_running(self) -> bool:
         """Whether calls are served."""
         return self._running
+
+    async def wait_running(self) -> None:
+        """Return when calls are served."""
+        await self._serving.wait()
 
     @property
     def active_sessions(self) -> dict[str, CallSession]:
@@ -358,6 +368,7 @@ class VoxtraApp:
                 if not await _first(hook(), stop):
                     return
             self._running = True
+            self._serving.set()
             self._calls.open()
             lost = await _first(telephony.connection_lost(), stop)
             if lost:
@@ -423,6 +434,7 @@ class VoxtraApp:
     async def _shut_down(self) -> None:
         """End what `start` began, step by step; none keeps the next from being taken."""
         self._running = False
+        self._serving.clear()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._grace
         if self._calls is not None and self._recorder is not None:

@@ -12,7 +12,7 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -135,6 +135,45 @@ def start(path: Path, *, debug: bool, as_json: bool) -> None:
 
 @cli.command()
 @_config
+@click.option("--debug", is_flag=True, help="Log every event.")
+@_json
+def serve(path: Path, *, debug: bool, as_json: bool) -> None:
+    """Serve and record calls, keep their recordings, and answer the REST API.
+
+    Until Ctrl-C or SIGTERM. An empty database gets its tables at the first start; the
+    administrator's key is then in the file admin.key of the data folder. With --json logs are JSON,
+    and one object is printed when the API answers.
+    """
+    config = _service(path, debug=debug, as_json=as_json)
+
+    def ready(url: str) -> None:
+        if as_json:
+            click.echo(json.dumps({"url": url, "pid": os.getpid()}))
+        else:
+            click.echo(f"the API answers at {url}/v1.0; Ctrl-C ends it")
+
+    _run(import_module("voxtra.web.server").serve(config, ready))
+
+
+@cli.command()
+@_config
+@click.option("--debug", is_flag=True, help="Log every event.")
+@_json
+def worker(path: Path, *, debug: bool, as_json: bool) -> None:
+    """Do jobs and deliveries of the service, without calls and API.
+
+    Until Ctrl-C or SIGTERM. Any number of workers may share a database with `voxtra serve`.
+    """
+    config = _service(path, debug=debug, as_json=as_json)
+
+    def ready() -> None:
+        click.echo(json.dumps({"pid": os.getpid()}) if as_json else "working; Ctrl-C ends it")
+
+    _run(import_module("voxtra.web.server").work(config, ready))
+
+
+@cli.command()
+@_config
 @_json
 @click.pass_context
 def check(ctx: click.Context, path: Path, *, as_json: bool) -> None:
@@ -193,6 +232,20 @@ def init(folder: Path, *, as_json: bool) -> None:
     for path in written:
         click.echo(f"wrote {path}")
     click.echo(f"Next: read {folder / 'README.md'}")
+
+
+def _service(path: Path, *, debug: bool, as_json: bool) -> VoxtraConfig:
+    """Read the configuration of a service, whose handlers are beside the file; set up its log."""
+    sys.path.insert(0, str(path.absolute().parent))
+    config = VoxtraConfig.from_yaml(path)
+    logs = import_module("voxtra.web.logs")
+    logs.configure(json=as_json, level="DEBUG" if debug or config.server.debug else "INFO")
+    return config
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=import_module("uvloop").new_event_loop) as runner:
+        runner.run(work)
 
 
 def _load(path: Path) -> tuple[VoxtraConfig, VoxtraApp]:

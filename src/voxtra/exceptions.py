@@ -20,6 +20,7 @@
   * `CallError`
 
     * `CallEnded`: the verb needs a call that is gone
+    * `CallNotAnswered`: the verb needs a call that is up, and this one still rings
     * `DialFailed`: the far end did not answer, with disposition and cause
     * `PlaybackFailed`: the PBX could not play the media
 
@@ -48,6 +49,7 @@ __all__ = [
     "BadRequest",
     "CallEnded",
     "CallError",
+    "CallNotAnswered",
     "ConfigurationError",
     "Conflict",
     "DialFailed",
@@ -170,6 +172,14 @@ class CallEnded(CallError):
         self.call_id = call_id
         self.cause = cause
         super().__init__(f"call {call_id} has ended" + (f" ({cause})" if cause else ""))
+
+
+class CallNotAnswered(CallError):
+    """The call still rings, so the verb can't be carried out yet."""
+
+    def __init__(self, call_id: str) -> None:
+        self.call_id = call_id
+        super().__init__(f"call {call_id} has not been answered yet; try again when it has")
 
 
 class DialFailed(CallError):

@@ -26,7 +26,15 @@ from voxtra.exceptions import ConfigurationError
 from voxtra.retry import delays
 from voxtra.signing import Signer
 
-__all__ = ["LONGEST_DELAY", "Posted", "Poster", "encode_json", "header_safe"]
+__all__ = [
+    "LONGEST_DELAY",
+    "USER_AGENT",
+    "Posted",
+    "Poster",
+    "encode_json",
+    "header_safe",
+    "retry_after",
+]
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +44,7 @@ LONGEST_DELAY: Final = 60.0
 MAX_IN_FLIGHT: Final = 32
 """Requests of one poster at the same time; others wait, their own deadline not yet running."""
 
-_USER_AGENT: Final = "voxtra-webhook/1"
+USER_AGENT: Final = "voxtra-webhook/1"
 _RETRIED: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 _HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 
@@ -100,7 +108,7 @@ class Poster:
         `message_id` and the values of `headers` may be any text: see `header_safe`.
         """
         fixed = {name: header_safe(value) for name, value in (headers or {}).items()}
-        fixed |= {"Content-Type": "application/json", "User-Agent": _USER_AGENT}
+        fixed |= {"Content-Type": "application/json", "User-Agent": USER_AGENT}
         message_id = header_safe(message_id)
         pauses = delays(self._backoff, cap=LONGEST_DELAY)
         for attempt in range(1, self._max_retries + 2):
@@ -144,7 +152,7 @@ class Poster:
             ) as response,
         ):
             # The status is the answer. The body is not read: it could be endless, or never come.
-            return response.status, _retry_after(response.headers.get("Retry-After", ""))
+            return response.status, retry_after(response.headers.get("Retry-After", ""))
 
     def _client(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
@@ -205,7 +213,7 @@ def _repaired(value: object, above: tuple[int, ...]) -> object:
     return _text(value)
 
 
-def _retry_after(value: str) -> float:
+def retry_after(value: str) -> float:
     """Return the seconds that a `Retry-After` header asks for, in either of its forms, else 0."""
     try:
         return max(0.0, float(value))

@@ -54,6 +54,15 @@ still seen through.
 """
 
 
+STOPPED_AFTER: Final = 5.0
+"""Seconds after its maximum at which a recording is stopped; Asterisk does it up to one late."""
+
+FAILED_AFTER: Final = 40.0
+"""Seconds after its maximum at which a recording that can't be stopped is given up. With a look
+every 15 seconds nothing is live a minute after its maximum.
+"""
+
+
 class Recorder:
     """Starts, changes and finishes recordings on any telephony adapter that can record."""
 
@@ -75,6 +84,8 @@ class Recorder:
         self.default_layout = default_layout
         self._default_max_duration = default_max_duration or MAX_DURATION
         self._default_sink = default_sink
+        self.refusal = ""
+        """Why no recording may begin now; empty when one may."""
         self._store: RecordingStore = store or MemoryRecordingStore()
         self._aftermath: Aftermath = aftermath or OnTheSpot(spool, adapter)
         self._live: dict[str, LiveRecording] = {}
@@ -100,6 +111,8 @@ class Recorder:
         taken_up = await self._take_up(recording, sink)
         if taken_up is not None:
             return taken_up
+        if self.refusal:
+            raise RecordingFailed(recording.name, self.refusal)
         self._spool.check_free(recording)
         told = "call" if sink is not None else "app" if self._default_sink is not None else ""
         recording = replace(recording, tracks=self._adapter.plan_capture(recording), sink=told)
@@ -327,6 +340,26 @@ class Recorder:
                     live.gap = live.gap or gap
                 self._effect(live, Effect.PROBE)
 
+    def running(self) -> list[Recording]:
+        """Return the recordings that have not ended."""
+        return [live.recording for live in self._live.values() if live.recording.ended_at is None]
+
+    def expire(self, now: datetime) -> None:
+        """Stop what has run longer than its maximum, and fail what can't be stopped either: the PBX
+        ends recordings itself, unless it hangs, or they are paused.
+        """
+        for live in list(self._live.values()):
+            recording = live.recording
+            began = recording.started_at or recording.requested_at
+            if recording.ended_at is not None or began is None:
+                continue
+            over = (now - began).total_seconds() - recording.max_duration
+            if over > FAILED_AFTER:
+                cause = f"the PBX has not ended it {over:.0f} s after its maximum; it is given up"
+                self._feed(live, Change(Happening.FAILED, now, EndReason.MAX_DURATION, cause))
+            elif over > STOPPED_AFTER:
+                self._feed(live, Change(Happening.STOP_ASKED, now, EndReason.MAX_DURATION))
+
     async def drain(self, grace: float) -> None:
         """See every recording through to its sink, for at most `grace` seconds; the rest is
         reported as failed, with its cause.
@@ -430,7 +463,8 @@ class Recorder:
         when he has seen the recording through to its end.
         """
         row = await self._store.get(live.recording.id)
-        if row is not None and not row.state.is_final:
+        ended = row is not None and row.ended_at is not None and live.recording.ended_at is None
+        if row is not None and not row.state.is_final and not ended:
             live.recording = row
             return True
         log.warning("recording %s was ended by somebody else", live.recording.name)

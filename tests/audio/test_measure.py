@@ -80,83 +80,14 @@ def test_nothing_is_measured_as_nothing_with_the_reason(tmp_path, name, data, pr
     """A file without audio has 0 samples, its size and hash, and says why."""
     path = tmp_path / "file"
     path.write_bytes(data)
-    found = measure(path, lookup(name), loudness=True)
+    found = measure(path, lookup(name))
     assert found.samples == found.seconds == 0
     assert problem in found.problem
     assert (found.size, found.sha256) == (len(data), hashlib.sha256(data).hexdigest())
-    assert found.peak is None
-    assert found.silence_ratio is None
-
-
-@pytest.mark.parametrize(
-    ("name", "container", "subtype", "channels", "rate"),
-    [
-        ("wav", "WAV", "PCM_16", 1, 8000),
-        ("wav", "WAV", "PCM_16", 2, 16000),
-        ("wav49", "WAV", "GSM610", 1, 8000),
-        ("au", "AU", "ULAW", 1, 8000),
-        ("ogg", "OGG", "VORBIS", 1, 8000),
-        ("opus", "OGG", "OPUS", 1, 48000),
-    ],
-)
-def test_peak_and_silence_are_those_of_the_audio(
-    tmp_path, name, container, subtype, channels, rate
-):
-    """One second of tone after three of silence: three quarters silent, the peak libsndfile has."""
-    tone = np.concatenate([np.zeros(3 * rate, np.int16), sine(440, 1, rate)])
-    path = tmp_path / "file"
-    shaped = np.column_stack([tone] * channels)
-    soundfile.write(path, shaped, rate, format=container, subtype=subtype)
-    found = measure(path, lookup(name), loudness=True)
-    assert (found.samples, found.seconds, found.channels) == (4 * rate, 4.0, channels)
-    oracle, _ = soundfile.read(path)
-    assert found.peak == pytest.approx(np.abs(oracle).max(), abs=1e-4)
-    assert np.abs(oracle).max() > 0.4
-    assert found.silence_ratio == pytest.approx(0.75, abs=0.02)
-    assert found.problem == ""
-
-
-def test_one_loud_side_is_no_silence(tmp_path):
-    """Only windows quiet in every channel are silent; the loudest channel gives the peak."""
-    tone = sine(440, 1)
-    path = tmp_path / "file"
-    soundfile.write(path, np.column_stack([np.zeros_like(tone), tone]), 8000, format="WAV")
-    found = measure(path, lookup("wav"), loudness=True)
-    assert found.silence_ratio == 0
-    assert found.peak == int(np.abs(tone).max()) / 32768
-
-
-@given(samples=st.lists(st.integers(-32768, 32767), min_size=1, max_size=700))
-def test_peak_and_silence_follow_their_definition(scratch, samples):
-    """Peak is the largest magnitude; a 20 ms window is silent when its mean magnitude is < 256."""
-    scratch.write_bytes(np.array(samples, "<i2").tobytes())
-    found = measure(scratch, lookup("sln"), loudness=True)
-    windows = [samples[at : at + 160] for at in range(0, len(samples), 160)]
-    silent = sum(len(one) for one in windows if sum(map(abs, one)) < 256 * len(one))
-    assert found.peak == max(map(abs, samples)) / 32768
-    assert found.silence_ratio == silent / len(samples)
-
-
-@pytest.mark.parametrize(("magnitude", "ratio"), [(255, 1.0), (256, 0.0)])
-def test_silence_begins_below_256(scratch, magnitude, ratio):
-    """The threshold itself is sound, as it is for Asterisk."""
-    scratch.write_bytes(np.full(800, -magnitude, "<i2").tobytes())
-    assert measure(scratch, lookup("sln"), loudness=True).silence_ratio == ratio
-
-
-def test_loudness_is_only_found_when_asked_and_possible(tmp_path):
-    """Without asking nothing is decoded; G.722 is counted but has no peak."""
-    path = tmp_path / "file"
-    path.write_bytes(bytes(1600))
-    assert measure(path, lookup("sln")).peak is None
-    g722 = measure(path, lookup("g722"), loudness=True)
-    assert (g722.samples, g722.seconds) == (3200, 0.2)
-    assert g722.peak is g722.silence_ratio is None
-    assert measure(path, lookup("sln"), loudness=True).silence_ratio == 1
 
 
 def test_a_big_file_needs_no_more_memory_than_a_small_one(tmp_path):
-    """Counting, hashing and loudness of 48 MB stay within a few blocks of memory."""
+    """Counting and hashing of 48 MB stay within a few blocks of memory."""
     path = tmp_path / "big.wav"
     size = 48_000_000
     with path.open("wb") as file:
@@ -166,7 +97,7 @@ def test_a_big_file_needs_no_more_memory_than_a_small_one(tmp_path):
             file.write(block)
     tracemalloc.start()
     try:
-        found = measure(path, lookup("wav"), loudness=True)
+        found = measure(path, lookup("wav"))
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

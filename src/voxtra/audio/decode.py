@@ -24,7 +24,14 @@ from voxtra.exceptions import RecordingError
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["can_decode", "decode", "decode_blocks", "read_frames"]
+__all__ = [
+    "can_decode",
+    "decode",
+    "decode_blocks",
+    "holds_samples",
+    "read_frames",
+    "samples_of",
+]
 
 BLOCK_FRAMES = 65_536
 
@@ -69,7 +76,7 @@ def decode_blocks(file: BinaryIO, extent: Extent, frames: int = BLOCK_FRAMES) ->
 
     Raises RecordingError when the encoding can't be decoded or its data is damaged.
     """
-    if extent.encoding in _DIRECT:
+    if holds_samples(extent):
         for start in range(0, extent.samples, frames):
             yield read_frames(file, extent, start, min(frames, extent.samples - start))
         return
@@ -95,13 +102,24 @@ def read_frames(file: BinaryIO, extent: Extent, start: int, count: int) -> _Samp
 
     Raises RecordingError when the file is shorter than its extent.
     """
-    width, convert = _DIRECT[extent.encoding]
-    frame_bytes = width * extent.channels
+    frame_bytes = _DIRECT[extent.encoding][0] * extent.channels
     file.seek(extent.offset + start * frame_bytes)
     data = file.read(count * frame_bytes)
     if len(data) != count * frame_bytes:
         raise RecordingError("the file was cut while it was being read")
-    return convert(data).reshape(-1, extent.channels)
+    return samples_of(data, extent)
+
+
+def holds_samples(extent: Extent) -> bool:
+    """Tell whether each sample stands by itself in the file (PCM, G.711), so that any piece of it
+    can be read: `read_frames` and `samples_of` work.
+    """
+    return extent.encoding in _DIRECT
+
+
+def samples_of(data: bytes, extent: Extent) -> _Samples:
+    """Return the samples of a piece of an extent, whole frames of it, as [frames, channels]."""
+    return _DIRECT[extent.encoding][1](data).reshape(-1, extent.channels)
 
 
 def _sound_source(file: BinaryIO, extent: Extent) -> tuple[_Part, dict[str, object]]:

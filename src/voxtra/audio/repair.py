@@ -10,7 +10,7 @@ from voxtra.audio import au, wav
 from voxtra.audio.formats import AudioFormat, Container
 from voxtra.exceptions import RecordingError
 
-__all__ = ["repair"]
+__all__ = ["missing_lengths", "repair"]
 
 
 def repair(path: Path, fmt: AudioFormat) -> bool:
@@ -24,7 +24,7 @@ def repair(path: Path, fmt: AudioFormat) -> bool:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         try:
-            fields = _fields(file, size, fmt)
+            fields = missing_lengths(file, size, fmt)
         except RecordingError:
             return False  # measure() says why
     if not fields:
@@ -38,8 +38,12 @@ def repair(path: Path, fmt: AudioFormat) -> bool:
     return True
 
 
-def _fields(file: BinaryIO, size: int, fmt: AudioFormat) -> dict[int, bytes]:
-    """Return what has to be written where."""
+def missing_lengths(file: BinaryIO, size: int, fmt: AudioFormat) -> dict[int, bytes]:
+    """Return what has to be written where, all of it before the audio, so that the header of an
+    ended file of `size` bytes is right; nothing where it is.
+
+    Raises RecordingError when the file has not the header it should have.
+    """
     if fmt.container is Container.RIFF:
         return _wav_fields(wav.read_header(file, size), size)
     if fmt.container is Container.AU:

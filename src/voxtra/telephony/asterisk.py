@@ -41,6 +41,7 @@ from voxtra.telephony.causes import NORMAL_CLEARING, reason_code
 from voxtra.telephony.dialling import DialPlane
 from voxtra.telephony.playback import AsteriskPlayback, check_media
 from voxtra.telephony.reading import EventReader, EventSource
+from voxtra.telephony.stored import StoredTracks
 
 __all__ = ["AsteriskAdapter"]
 
@@ -92,6 +93,7 @@ class AsteriskAdapter(BaseTelephonyAdapter):
         self._bus = Bus()
         self._calls = CallPlane()
         self._captures = CapturePlane(self.ari, self._bus, self._calls)
+        self._stored = StoredTracks(self.ari)
         self._reader: EventReader | None = None
         self._startup_time = ""
         self._answering: dict[str, list[asyncio.Future[None]]] = {}
@@ -441,15 +443,19 @@ class AsteriskAdapter(BaseTelephonyAdapter):
 
     async def probe_track(self, track: Track) -> TrackStatus:
         """See `BaseTelephonyAdapter.probe_track`."""
-        return await self._captures.probe(track)
+        return await self._stored.probe_track(track)
+
+    async def list_stored(self) -> list[tuple[str, str]]:
+        """See `BaseTelephonyAdapter.list_stored`."""
+        return [(found.name, found.format) for found in await self.ari.list_stored_recordings()]
 
     async def fetch_track(self, track: Track, into: Path) -> None:
         """See `BaseTelephonyAdapter.fetch_track`."""
-        await self._captures.fetch(track, into)
+        await self._stored.fetch_track(track, into)
 
     async def delete_track(self, track: Track) -> None:
         """See `BaseTelephonyAdapter.delete_track`."""
-        await self._captures.delete(track)
+        await self._stored.delete_track(track)
 
 
 def _pass_on(up: asyncio.Future[None], asking: asyncio.Task[None]) -> None:

@@ -210,6 +210,10 @@ class BaseTelephonyAdapter(ABC):
         """Tell what the PBX holds of a track."""
         raise NotSupported(type(self).__name__, "probe_track")
 
+    async def list_stored(self) -> list[tuple[str, str]]:
+        """Return name and format of every file in the PBX's recording folder."""
+        raise NotSupported(type(self).__name__, "list_stored")
+
     async def fetch_track(self, track: Track, into: Path) -> None:
         """Copy a finished track's file from the PBX to a local path."""
         raise NotSupported(type(self).__name__, "fetch_track")

@@ -22,7 +22,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 from typing import Final, TypeVar
 
 from voxtra.ari import schema
@@ -41,8 +40,8 @@ from voxtra.exceptions import (
 )
 from voxtra.ids import OWN_PREFIX
 from voxtra.model import Layout, Recording, RecordingTarget, Track
-from voxtra.telephony.base import TrackStatus
 from voxtra.telephony.calls import CallPlane
+from voxtra.telephony.stored import StoredTracks
 
 __all__ = ["CapturePlane"]
 
@@ -94,6 +93,7 @@ class CapturePlane:
         self._ari = ari
         self._bus = bus
         self._calls = calls
+        self._stored = StoredTracks(ari)
         self._by_track: dict[str, _Capture] = {}
         self._chores: set[asyncio.Task[None]] = set()
 
@@ -181,29 +181,6 @@ class CapturePlane:
             async with asyncio.timeout(STOP_WAIT):
                 await asyncio.shield(capture.finished)
 
-    async def probe(self, track: Track) -> TrackStatus:
-        """Ask Asterisk what it holds. A live recording answers as stored too, so live is asked
-        first.
-        """
-        try:
-            live = await self._ari.get_live_recording(track.name)
-        except NotFound:
-            try:
-                await self._ari.get_stored_recording(track.name)
-            except NotFound:
-                return TrackStatus(live=False, stored=False)
-            return TrackStatus(live=False, stored=True)
-        return TrackStatus(live=live.state not in ("done", "failed", "canceled"), stored=True)
-
-    async def fetch(self, track: Track, into: Path) -> None:
-        """Download a finished track."""
-        await self._ari.download_stored_recording(track.name, into)
-
-    async def delete(self, track: Track) -> None:
-        """Delete a finished track on the PBX."""
-        with contextlib.suppress(NotFound):
-            await self._ari.delete_stored_recording(track.name)
-
     def started(self, live: schema.LiveRecording) -> Iterator[VoxtraEvent]:
         """A track has begun."""
         capture = self._by_track.get(live.name)
@@ -287,7 +264,7 @@ class CapturePlane:
         except Conflict as error:
             if "already exists" not in error.message:
                 raise
-            held = await self.probe(track)
+            held = await self._stored.probe_track(track)
             if held.live or held.stored:
                 raise RecordingFailed(recording.name, NAME_TAKEN) from None
             # Asterisk says the same when another request made the name's folder at the same

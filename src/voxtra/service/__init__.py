@@ -1,0 +1,1 @@
+"""The recording service: what is done about recordings once they are rows."""

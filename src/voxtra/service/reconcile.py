@@ -1,0 +1,229 @@
+"""Brings rows, the PBX and its files to agree: at the start, after every gap, and on a slow clock.
+
+The PBX's events say most of what happens, but not all of it: they are lost with a connection, with
+this process and with the PBX. Each pass compares what is written with what is there, and feeds what
+is missing to the same lifecycle that the events feed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import func, literal_column, or_, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from voxtra.app import VoxtraApp
+from voxtra.audio.formats import lookup
+from voxtra.blobs.base import BlobError, BlobStore
+from voxtra.exceptions import NotSupported, TelephonyError, VoxtraError
+from voxtra.lifecycle import Change, Happening
+from voxtra.model import EndReason, RecordingState
+from voxtra.service.call_log import CallLog
+from voxtra.service.recovery import Found, adopt, grouped, rows_of
+from voxtra.service.sources import Sources
+from voxtra.store import calls, conferences
+from voxtra.store.database import Database
+from voxtra.store.jobs import enqueue
+from voxtra.store.recordings import SqlRecordingStore, change, load
+from voxtra.store.schema import jobs, recordings, utc_now
+from voxtra.telephony.base import Gap
+
+__all__ = ["Reconciler"]
+
+log = logging.getLogger(__name__)
+
+EVERY: Final = 15.0
+"""Seconds between two passes."""
+
+FILES_EVERY: Final = 4
+"""Passes between two looks at the PBX's folder, which Asterisk reads as a whole for that."""
+
+QUIET: Final = timedelta(seconds=60)
+"""A file without a row is left alone for so long: its row may be on its way."""
+
+OVERDUE: Final = timedelta(seconds=55)
+"""How long after its maximum a recording is failed that no running process has."""
+
+
+class Reconciler:
+    """The passes of one node; `spool` is the PBX's recording folder as it is seen here."""
+
+    def __init__(
+        self,
+        database: Database,
+        node: str,
+        app: VoxtraApp,
+        call_log: CallLog,
+        *,
+        sources: Sources,
+        blobs: BlobStore,
+        spool: Path,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._database = database
+        self._node = node
+        self._app = app
+        self._call_log = call_log
+        self._store = SqlRecordingStore(database, node)
+        self._sources = sources
+        self._blobs = blobs
+        self._spool = spool
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Make a pass whenever it is time, for ever."""
+        passes = 0
+        while True:
+            await self._app.wait_running()
+            try:
+                await self.rows()
+                if passes % FILES_EVERY == 0:
+                    await self.files()
+                passes += 1
+            except (VoxtraError, TimeoutError, SQLAlchemyError, OSError) as error:
+                log.warning("rows and PBX could not be compared: %s", error)
+            await asyncio.sleep(EVERY)
+
+    async def rows(self) -> None:
+        """Bring the rows of recordings, calls and conferences to what is true."""
+        now = self._clock()
+        recorder = self._app.recorder
+        recorder.adopt(await self._store.unfinished())
+        recorder.expire(now)
+        await recorder.resync(Gap(now, restarted=False))
+        await self._fail_overdue(now)
+        await self._queue_ingests()
+        await self._end_lost(now)
+
+    async def files(self) -> None:
+        """Bring the PBX's folder and the rows to agree."""
+        try:
+            stored = await self._app.telephony.list_stored()
+        except NotSupported:
+            return
+        found = list(grouped(stored))
+        async with self._database.read() as connection:
+            known = await rows_of(connection, [each.name for each in found])
+        for each in found:
+            ids = known.get(each.name, [])
+            if not ids and each.own_id:
+                await self._adopt(each)
+            for recording_id in ids:
+                await self._free(recording_id, each)
+
+    async def _fail_overdue(self, now: datetime) -> None:
+        """End the rows whose node does not come back."""
+        began = func.coalesce(recordings.c.started_at, recordings.c.requested_at)
+        query = select(recordings.c.id, recordings.c.node).where(
+            literal_column("state IN ('starting', 'recording', 'stopping')"),
+            recordings.c.node != self._node,
+            recordings.c.ended_at.is_(None),
+            began + recordings.c.max_duration * 1_000_000 < _micros(now - OVERDUE),
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        for row in rows:
+            cause = (
+                f"its process {row.node!r} has not come back by the end of its longest duration; "
+                "if it does, it finds the file"
+            )
+            failed = Change(Happening.FAILED, now, EndReason.UNKNOWN, cause)
+            async with self._database.write() as connection:
+                await change(connection, row.id, failed)
+
+    async def _queue_ingests(self) -> None:
+        """Queue what ended and has no job: that can't be, and costs nothing to look for."""
+        query = (
+            select(recordings.c.id, recordings.c.tenant_id)
+            .outerjoin(jobs, (jobs.c.kind == "ingest") & (jobs.c.subject_id == recordings.c.id))
+            .where(
+                literal_column("recordings.state IN ('starting', 'recording', 'stopping')"),
+                recordings.c.state == RecordingState.STOPPING.value,
+                recordings.c.ended_at.is_not(None),
+                or_(jobs.c.id.is_(None), jobs.c.state != "waiting"),
+            )
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        for row in rows:
+            log.error("recording %s ended, and nobody was to bring it home", row.id)
+            async with self._database.write() as connection:
+                await enqueue(connection, "ingest", row.id, tenant_id=row.tenant_id)
+
+    async def _end_lost(self, now: datetime) -> None:
+        """End the rows of calls and conferences that this node has no more."""
+        board = self._app.switchboard
+        async with self._database.read() as connection:
+            open_conferences = await conferences.active(connection, self._node)
+        for row in open_conferences:
+            ours = row.id in board.conferences or row.id in self._call_log.unwritten()
+            if not ours and not await board.resume_conference(
+                row.id, row.name, row.tenant_id
+            ):
+                async with self._database.write() as connection:
+                    await conferences.end(connection, row.id, now, reason="its bridge is gone")
+        async with self._database.write() as connection:
+            # Inside the transaction: a call that began meanwhile has its row later than this, and
+            # the end of one that is over may be waiting to be written.
+            known = set(board.sessions) | self._call_log.unwritten()
+            await calls.end_lost(connection, self._node, known, now)
+
+    async def _adopt(self, found: Found) -> None:
+        """Make a row of a file that has none, unless the PBX is at it."""
+        ended_at = await asyncio.to_thread(self._written_at, found)
+        if ended_at is not None and self._clock() - ended_at < QUIET:
+            return
+        for track in found.tracks:
+            if (await self._app.telephony.probe_track(track)).live:
+                return
+        sink = "app" if self._app.recording_sink is not None else ""
+        async with self._database.write() as connection:
+            if found.name in await rows_of(connection, [found.name]):
+                return
+            recording = await adopt(
+                connection, found, self._node, ended_at=ended_at or self._clock(), sink=sink
+            )
+        log.warning("recording %s had a file and no row: it is taken in", recording.name)
+
+    def _written_at(self, found: Found) -> datetime | None:
+        """Return when the files were last written, None where they are out of sight."""
+        times = []
+        for track in found.tracks:
+            path = self._spool / f"{track.name}.{lookup(found.format).extension}"
+            if path.is_file():
+                times.append(datetime.fromtimestamp(path.stat().st_mtime, UTC))
+        return max(times, default=None)
+
+    async def _free(self, recording_id: str, found: Found) -> None:
+        """Delete the files of a recording that is stored: a crash came between the two."""
+        async with self._database.read() as connection:
+            recording = await load(connection, recording_id)
+            query = select(recordings).where(recordings.c.id == recording_id)
+            row = (await connection.execute(query)).one()
+        if recording is None or recording.state is not RecordingState.AVAILABLE:
+            return
+        names = {track.name for track in recording.tracks}
+        if names.isdisjoint(track.name for track in found.tracks):
+            return
+        if row.deleted_at is None:
+            try:
+                proven = await self._blobs.size(row.blob_key) == row.size
+            except BlobError as error:
+                log.error("recording %s: %s; the PBX's file is kept", recording.name, error)
+                return
+            if not proven:
+                log.error("recording %s: its blob has another size; see `verify`", recording.name)
+                return
+        try:
+            await self._sources.free(recording)
+        except (VoxtraError, TelephonyError, TimeoutError) as error:
+            log.warning("recording %s: the PBX's file is freed later: %s", recording.name, error)
+
+
+def _micros(at: datetime) -> int:
+    return round(at.timestamp() * 1_000_000)

@@ -1,0 +1,319 @@
+"""The words of a recording, and the index of them that each database keeps by itself.
+
+A word stands for something that a recording has: its state, its queue, each tag, every three
+characters in a row of what can be searched. A list asks for the recordings that have all of some
+words. Their postings are read side by side, each skipping to where the others stand, so that no
+pair of filters is slow, not even one of two common values that never meet.
+
+SQLite keeps the words in an FTS5 table without content, by triggers. Its rows are numbered in the
+order of the ids, so a page is read newest first and reading stops when it is full. PostgreSQL keeps
+hashes of them in a GIN index. Whoever writes a row, by whatever statement, need do nothing.
+
+Words find too much ("likes" is found in what has "lik", "ike" and "kes"), never too little: who
+asks also checks the rows. They are never read as a language: SQLite gets their hex digits,
+PostgreSQL an array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from string import Template
+from typing import Final
+
+__all__ = [
+    "CAPITALS",
+    "DDL",
+    "FACETS",
+    "HASHES",
+    "ORDERED",
+    "PARTS",
+    "WHOLE",
+    "Words",
+    "durations",
+    "lowered",
+    "match",
+    "place_of",
+    "scoped",
+    "trigrams",
+]
+
+Words = tuple[str, ...]
+"""Alternatives: a recording has to have one of these words."""
+
+FACETS: Final = (
+    *("state", "direction", "caller", "callee", "queue", "agent"),
+    *("call_id", "conference_id"),
+)
+"""Columns whose value is a word of the column's name."""
+
+PARTS: Final = ("caller", "callee", "queue", "agent", "note")
+"""Columns that are searched for a part of them; so are the tags, and a name without the id in it,
+which somebody chose.
+"""
+
+WHOLE: Final = ("id", "call_id", "name")
+"""Columns that are searched for the whole of them."""
+
+_BETWEEN: Final = "\x1f"
+"""Separates the parts of a word."""
+
+_LEVELS: Final = 9
+"""A duration has a word for the second it is in, for the 4 seconds, 16 seconds ... 18 hours."""
+
+_LONGEST: Final = 4**_LEVELS - 1
+"""Seconds, three days: the words of a longer duration are those of this one."""
+
+_DIGITS: Final = 15
+"""How many digits of an id, after its first, number its row on SQLite, for which 16 are too many.
+That is the time in milliseconds, whose first digit is 0 until the year 2527, and 12 random bits.
+"""
+
+CAPITALS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_SMALL: Final = str.maketrans(CAPITALS, CAPITALS.lower())
+
+
+def lowered(text: str) -> str:
+    """Return a text with its ASCII letters small, which both databases do alike."""
+    return text.translate(_SMALL)
+
+
+def scoped(kind: str, value: str, *, tenant_id: str, deleted: bool) -> str:
+    """Return the word for a value in the recordings of a tenant, or in its tombstones."""
+    return _BETWEEN.join((kind, tenant_id, str(int(deleted)), value))
+
+
+def trigrams(kind: str, text: str) -> list[str]:
+    """Return the words for every three characters in a row of a text, in its order."""
+    return [f"{kind}{text[at : at + 3]}" for at in range(len(text) - 2)]
+
+
+def durations(shortest: int, longest: int) -> Iterator[tuple[str, str]]:
+    """Yield kind and value of the words of which each duration between two seconds, and no other,
+    has one: 54 at most.
+    """
+    low, high = min(shortest, _LONGEST), min(longest, _LONGEST) + 1
+    for level in range(_LEVELS):
+        while low < high and (low % 4 or level == _LEVELS - 1):
+            yield f"d{level}", str(low)
+            low += 1
+        while low < high and high % 4:
+            high -= 1
+            yield f"d{level}", str(high)
+        low, high = low // 4, high // 4
+
+
+def match(words: Sequence[Words]) -> str:
+    """Return the FTS5 expression for what has one word of each."""
+    return " AND ".join(f"({' OR '.join(each.encode().hex() for each in some)})" for some in words)
+
+
+def place_of(recording_id: str) -> int:
+    """Return the number of an id's row on SQLite. Where two ids have the same, the later one got
+    the next that was free.
+    """
+    return int(recording_id[1 : _DIGITS + 1], 16)
+
+
+_SQLITE: Final = (
+    "CREATE TABLE recording_places (place INTEGER PRIMARY KEY, recording_id TEXT NOT NULL UNIQUE)",
+    # In an index without content and positions a posting is all there is of a row: the words that
+    # a change takes away and those that it adds can be told it alone.
+    """
+    CREATE VIRTUAL TABLE recording_words USING fts5
+      (words, content = '', detail = none, columnsize = 0, tokenize = 'ascii')
+    """,
+    """
+    CREATE TRIGGER recordings_words_insert AFTER INSERT ON recordings BEGIN
+      INSERT INTO recording_places SELECT coalesce(
+        (SELECT place + 1 FROM recording_places AS taken
+         WHERE place >= wanted
+           AND EXISTS (SELECT 1 FROM recording_places WHERE place = wanted)
+           AND NOT EXISTS (SELECT 1 FROM recording_places WHERE place = taken.place + 1)
+         ORDER BY place LIMIT 1),
+        wanted
+      ), new.id FROM (SELECT $place AS wanted LIMIT 1);
+      INSERT INTO recording_words (rowid, words)
+      SELECT place, $new_values || $new_texts FROM recording_places WHERE recording_id = new.id;
+    END
+    """,
+    """
+    CREATE TRIGGER recordings_words_update AFTER UPDATE OF $columns ON recordings
+    WHEN $changed BEGIN
+      INSERT INTO recording_words (recording_words, rowid, words)
+      SELECT 'delete', place, $old_values || CASE WHEN $texts_changed THEN $old_texts ELSE '' END
+      FROM recording_places WHERE recording_id = old.id;
+      INSERT INTO recording_words (rowid, words)
+      SELECT place, $new_values || CASE WHEN $texts_changed THEN $new_texts ELSE '' END
+      FROM recording_places WHERE recording_id = new.id;
+    END
+    """,
+    """
+    CREATE TRIGGER recordings_words_delete AFTER DELETE ON recordings BEGIN
+      INSERT INTO recording_words (recording_words, rowid, words)
+      SELECT 'delete', place, $old_values || $old_texts
+      FROM recording_places WHERE recording_id = old.id;
+      DELETE FROM recording_places WHERE recording_id = old.id;
+    END
+    """,
+)
+
+_SQLITE_TAGS: Final = Template(
+    "coalesce((SELECT group_concat($each, $between) FROM json_each($row.tags)), '')"
+)
+# The array of as many zeros as there are trigrams counts them. But for LIMIT, the whole text would
+# be put together anew for each.
+_SQLITE_TRIGRAMS: Final = Template(
+    """
+    coalesce((
+      SELECT group_concat(hex('$kind' || substr(whole, key + 1, 3)), ' ')
+      FROM (SELECT $whole AS whole LIMIT 1), json_each(
+        '[' || substr(replace(hex(zeroblob(length(whole) - 2)), '00', ',0'), 2) || ']'
+      )
+      WHERE instr(substr(whole, key + 1, 3), char(10)) = 0
+    ), '')
+    """
+)
+
+
+def _sqlite() -> Iterator[str]:
+    digits = "(instr('0123456789abcdef', substr(new.id, {}, 1)) - 1 << {})"
+    texts = ("name", "tags", *PARTS)
+    columns = sorted({"tenant_id", "deleted_at", "held", "duration_ms", *FACETS, *texts})
+    parts = {
+        "place": " + ".join(digits.format(2 + at, 4 * (_DIGITS - 1 - at)) for at in range(_DIGITS)),
+        "columns": ", ".join(columns),
+        "changed": _changed(columns),
+        "texts_changed": _changed(texts),
+    }
+    for row in ("old", "new"):
+        parts[f"{row}_values"] = _sqlite_values(row)
+        parts[f"{row}_texts"] = _sqlite_texts(row)
+    yield from (Template(statement).substitute(parts) for statement in _SQLITE)
+
+
+def _changed(columns: Sequence[str]) -> str:
+    return "(" + " OR ".join(f"old.{each} IS NOT new.{each}" for each in columns) + ")"
+
+
+def _sqlite_values(row: str) -> str:
+    """Return the SQL for the words of a row that stand for a value of it each."""
+    scope = f"char(31) || {row}.tenant_id || char(31) || ({row}.deleted_at IS NOT NULL) || char(31)"
+
+    def word(kind: str, value: str) -> str:
+        return f"hex('{kind}' || {scope} || {value}) || ' '"
+
+    def some(kind: str, column: str, value: str) -> str:
+        return f"CASE {row}.{column} WHEN '' THEN '' ELSE {word(kind, value)} END"
+
+    seconds = f"min({row}.duration_ms / 1000, {_LONGEST})"
+    lengths = (word(f"d{level}", f"({seconds} >> {2 * level})") for level in range(_LEVELS))
+    words = (
+        word("all", "''"),
+        word("held", f"{row}.held"),
+        *(some(each, each, f"{row}.{each}") for each in FACETS),
+        *(some("whole", each, f"lower({row}.{each})") for each in WHOLE),
+        f"coalesce({' || '.join(lengths)}, '')",
+        _SQLITE_TAGS.substitute(row=row, each=word("tag", "value"), between="''"),
+    )
+    return f"({' || '.join(words)})"
+
+
+def _sqlite_texts(row: str) -> str:
+    """Return the SQL for the words of a row that are parts of its texts."""
+    texts = (
+        *(f"{row}.{each}" for each in PARTS),
+        f"CASE instr({row}.name, {row}.id) WHEN 0 THEN {row}.name ELSE '' END",
+        _SQLITE_TAGS.substitute(row=row, each="value", between="char(10)"),
+    )
+    lines = " || char(10) || ".join(texts)
+    numbers = f"{row}.caller || char(10) || {row}.callee"
+    return (
+        _SQLITE_TRIGRAMS.substitute(kind="n", whole=numbers)
+        + " || ' ' || "
+        + _SQLITE_TRIGRAMS.substitute(kind="t", whole=f"lower({lines})")
+    )
+
+
+_ARGUMENTS: Final = {
+    "id": "text",
+    "tenant_id": "text",
+    "deleted_at": "bigint",
+    "held": "boolean",
+    "duration_ms": "bigint",
+    "name": "text",
+    "tags": "jsonb",
+    "note": "text",
+    **dict.fromkeys(FACETS, "text"),
+}
+
+HASHES: Final = f"recording_words({', '.join(_ARGUMENTS)})"
+"""What PostgreSQL has an index of: an array of the hashes of a row's words."""
+
+ORDERED: Final = ("caller", "callee", "agent", "queue", "state", "direction")
+"""Columns that have an index in the order of ids on PostgreSQL, roughly the rarest values first."""
+
+_POSTGRESQL: Final = (
+    # It calls nothing but what is built in, for a dump is restored without a search path. As dear
+    # as it says it is, the planner computes it for no row that the index can find.
+    """
+    CREATE FUNCTION recording_words($arguments) RETURNS bigint[]
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 1000 AS '
+    DECLARE
+      scope text := chr(31) || tenant_id || chr(31) || (deleted_at IS NOT NULL)::int || chr(31);
+      seconds bigint := least(duration_ms / 1000, $longest);
+      numbers text := caller || chr(10) || callee;
+      texts text := $texts || chr(10)
+        || CASE WHEN strpos(name, id) = 0 THEN name ELSE '''' END || chr(10)
+        || array_to_string(ARRAY(SELECT jsonb_array_elements_text(tags)), chr(10));
+    BEGIN
+      texts := translate(texts, ''$capitals'', ''$small'');
+      RETURN ARRAY(
+        SELECT hashtextextended(word, 0) FROM unnest(ARRAY[$words]) AS word WHERE word IS NOT NULL
+      ) || ARRAY(
+        SELECT hashtextextended(''tag'' || scope || tag, 0)
+        FROM jsonb_array_elements_text(tags) AS tag
+      ) || ARRAY(
+        SELECT hashtextextended(''n'' || substr(numbers, at, 3), 0)
+        FROM generate_series(1, length(numbers) - 2) AS at
+      ) || ARRAY(
+        SELECT hashtextextended(''t'' || substr(texts, at, 3), 0)
+        FROM generate_series(1, length(texts) - 2) AS at
+      );
+    END '
+    """,
+    # Not with the list of what is yet to be sorted in, which every search would have to read.
+    "CREATE INDEX ix_recordings_words ON recordings USING gin ($hashes) WITH (fastupdate = off)",
+)
+
+
+def _postgresql() -> Iterator[str]:
+    words = (
+        "''all'' || scope",
+        "''held'' || scope || held::int",
+        *(f"CASE WHEN {each} <> '''' THEN ''{each}'' || scope || {each} END" for each in FACETS),
+        *(
+            f"CASE WHEN {each} <> '''' THEN ''whole'' || scope"
+            f" || translate({each}, ''{CAPITALS}'', ''{CAPITALS.lower()}'') END"
+            for each in WHOLE
+        ),
+        *(f"''d{level}'' || scope || (seconds >> {2 * level})" for level in range(_LEVELS)),
+    )
+    parts = {
+        "arguments": ", ".join(f"{name} {kind}" for name, kind in _ARGUMENTS.items()),
+        "longest": str(_LONGEST),
+        "texts": " || chr(10) || ".join(PARTS),
+        "capitals": CAPITALS,
+        "small": CAPITALS.lower(),
+        "words": ", ".join(words),
+        "hashes": HASHES,
+    }
+    yield from (Template(statement).substitute(parts) for statement in _POSTGRESQL)
+    for each in ORDERED:
+        yield (
+            f"CREATE INDEX ix_recordings_listed_{each} ON recordings (tenant_id, {each}, id)"
+            " WHERE deleted_at IS NULL"
+        )
+
+
+DDL: Final = {"sqlite": tuple(_sqlite()), "postgresql": tuple(_postgresql())}
+"""What each database needs beside the tables of the schema, statement by statement."""

@@ -1,0 +1,120 @@
+"""The service is killed at random instants while it records: nothing is lost, stuck or doubled.
+
+Twenty kills; two hundred in the long mode (`script/test --long`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.receiver import Receiver, receiving
+from tests.system.serving import Served
+from tests.system.support import eventually
+from voxtra.lab.call import PlacedCall
+
+RUNS = 200 if os.environ.get("VOXTRA_TEST_LONG") else 20
+
+CALLERS = 3
+"""Calls at once in each run."""
+
+LATE = 0.5
+"""Seconds within which the service, on a busy machine, hears that a recording has begun."""
+
+
+@pytest.mark.timeout(180 + RUNS * 15)
+async def test_our_own_death_loses_nothing(lab, app_name, place_call, tmp_path):
+    """However often the process dies, each recorded call has its one recording, whole, and its sink
+    and webhook know of it.
+    """
+    chance = random.Random(20)
+    ended: dict[str, datetime] = {}
+
+    async def follow(number: int) -> PlacedCall:
+        call_id = f"{app_name}-{number}"
+        seconds = chance.uniform(0.2, 4.0)
+        placed: PlacedCall = await place_call(to="2000", call_id=call_id, seconds=seconds)
+        ended[call_id] = datetime.now(UTC)
+        return placed
+
+    placed: list[PlacedCall] = []
+    async with receiving() as receiver:
+        served = Served(lab, app_name, tmp_path, backend={"webhook": {"url": receiver.url}})
+        try:
+            await served.start()
+            for run in range(RUNS):
+                calls = [
+                    asyncio.create_task(follow(run * CALLERS + number)) for number in range(CALLERS)
+                ]
+                await asyncio.sleep(chance.uniform(0.0, 1.5))
+                await served.kill()
+                await served.start()
+                placed += await asyncio.gather(*calls)
+            rows = await _settled(served)
+            _judge(rows, placed, ended)
+            await _everybody_told(served, receiver, rows)
+            # A kill between the commit and the deletion leaves a file, which the next start finds.
+            await served.stop()
+            await served.start()
+            await eventually(lambda: _files(lab, rows) == [], timeout=30)
+        finally:
+            await served.stop()
+
+
+async def _settled(served: Served) -> list[dict[str, Any]]:
+    """Return all recordings as soon as each is over."""
+
+    async def over() -> list[dict[str, Any]] | None:
+        rows = await served.recordings()
+        return rows if {row["state"] for row in rows} <= {"available", "failed"} else None
+
+    rows: list[dict[str, Any]] = await eventually(over, timeout=90)
+    return rows
+
+
+def _judge(
+    rows: list[dict[str, Any]], placed: list[PlacedCall], ended: dict[str, datetime]
+) -> None:
+    begun = [row for row in rows if row["started_at"]]
+    assert len(begun) >= RUNS, "the kills came before anything was recorded"
+    of_call: dict[str, list[dict[str, Any]]] = {}
+    for row in begun:
+        of_call.setdefault(row["call_id"], []).append(row)
+        assert row["state"] == "available", row
+        # Nothing of what was said since its start is missing.
+        since_start = ended[row["call_id"]] - datetime.fromisoformat(row["started_at"])
+        assert row["duration"] > since_start.total_seconds() - LATE, row
+    assert [call for call, found in of_call.items() if len(found) > 1] == []
+    assert [row for row in rows if row["state"] == "failed" and not row["cause"]] == []
+    # Who was still there when the service came back is recorded, by the one run or the other.
+    silent = [call for call in placed if call.seconds > 3.5 and call.call_id not in of_call]
+    assert silent == []
+
+
+async def _everybody_told(
+    served: Served, receiver: Receiver, rows: list[dict[str, Any]]
+) -> None:
+    begun = {row["id"] for row in rows if row["started_at"]}
+
+    def sinks() -> bool:
+        return begun <= {told["recording_id"] for told in served.told()}
+
+    def webhooks() -> bool:
+        told = [each.json for each in receiver.requests]
+        return begun <= {
+            each["data"]["recording_id"] for each in told if each["type"] == "recording.available"
+        }
+
+    await eventually(sinks, timeout=60)
+    await eventually(webhooks, timeout=60)
+
+
+def _files(lab: Any, rows: list[dict[str, Any]]) -> list[str]:
+    """Return what is left in the PBX's folder of these recordings."""
+    names = {row["name"] for row in rows if row["state"] == "available"}
+    return [path.name for path in lab.recording_dir.iterdir() if path.stem in names]
