@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import click
 
-from bench import cycles, dispatch, download, ingest, latency, memory
-from bench.report import print_json, print_table
+from bench import cycles, dispatch, download, export, ingest, latency, memory
+from bench.report import Row, print_json, print_table
 from voxtra.lab.instance import Lab
+from voxtra.lab.pbx import Pbx
 
-BENCHES: Final = {
+_Measure = Callable[[Pbx, int], Coroutine[Any, Any, list[Row]]]
+
+BENCHES: Final[dict[str, tuple[_Measure, int]]] = {
     "latency": (latency.measure, 500),
     "cycles": (cycles.measure, 800),
     "dispatch": (dispatch.measure, 40_000),
     "memory": (memory.measure, 1000),
+    "export": (export.measure, 40),
     "ingest": (ingest.measure, 20),
     "download": (download.measure, 20),
 }

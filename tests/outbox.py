@@ -15,10 +15,13 @@ from voxtra.store.schema import deliveries
 
 
 class Clock:
-    """A time that passes when somebody turns it; a second ahead of what the journal writes down."""
+    """A time that passes when somebody turns it.
+
+    It begins a minute ahead of what the journal writes down, which takes the time from the system.
+    """
 
     def __init__(self) -> None:
-        self.now = datetime.now(UTC) + timedelta(seconds=1)
+        self.now = datetime.now(UTC) + timedelta(minutes=1)
 
     def __call__(self) -> datetime:
         return self.now

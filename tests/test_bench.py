@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from bench import cycles, dispatch, download, ingest, latency, memory
+from bench import cycles, dispatch, download, export, ingest, latency, memory
 from bench.report import Row, percentile, print_json, print_table
 
 from voxtra.lab.pbx import Pbx
@@ -57,6 +57,13 @@ async def test_ingest_brings_a_call_home_and_copies_it(lab: Pbx):
     """A stereo call of ten minutes is stored, and its file hashed and copied by the usual tools."""
     (row,) = await ingest.measure(lab, 1)
     _measured([row], "ingest")
+
+
+async def test_export_makes_archives_on_both_sides(lab: Pbx):
+    """Ours and zip archive the same files; the memory that ours took is bounded."""
+    speed, grown = await export.measure(lab, 2, rounds=1)
+    _measured([speed], "export")
+    assert grown.aim_met is True
 
 
 @pytest.mark.parametrize(

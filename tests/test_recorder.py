@@ -111,9 +111,7 @@ def rows(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def bench(
-    rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Bench]:
+async def bench(rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     """Return a recorder on each kind of store."""
     if "://" not in rows:
         yield Bench(tmp_path, MemoryRecordingStore() if rows == "memory" else ContendedStore())

@@ -6,18 +6,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shlex
+import shutil
+import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 from aiohttp import web
 
 from tests.receiver import receiving
 from tests.store.making import ENDED, TENANT, add_recording, add_tenant
+from tests.system.serving import Served, serving
 from tests.system.support import eventually
 from tests.test_docs import (
     PAGES,
@@ -30,6 +35,7 @@ from tests.test_docs import (
 )
 from tests.web.support import client_of, make_key, service_on
 from voxtra.cli import cli
+from voxtra.model import DEFAULT_TENANT
 from voxtra.service.addresses import AddressGuard
 from voxtra.service.delivery import Deliverer
 from voxtra.service.disk import BLOBS, Volume, plan
@@ -122,6 +128,10 @@ async def test_every_request_is_understood(tmp_path: Path, sqlite_url: str) -> N
     """
     database = Database(sqlite_url)
     service = service_on(database, tmp_path)
+    async with database.write() as connection:
+        # ids tell the time: this one is of the month that the filter of an export names
+        early = f"{int(ENDED.timestamp() * 1000):012x}7{'0' * 19}"
+        await add_recording(connection, id=early, tenant_id=DEFAULT_TENANT, queue="support")
     wrong = []
     async with client_of(make_site(service), await make_key(service, "admin")) as client:
         for call in CURL:
@@ -161,6 +171,35 @@ def test_troubleshooting_names_codes_that_exist():
     assert [(code, int(status)) for code, status in named] == [
         (code, PROBLEMS[code].status) for code, _ in named
     ]
+
+
+async def test_a_lost_catalogue_is_recovered_as_the_page_says(
+    lab, app_name, tmp_path, place_call, free_port
+):
+    """A blob that is put into the PBX's folder under the id that its key has is a recording again,
+    with the same audio.
+    """
+    served = Served(lab, app_name, tmp_path, server={"port": free_port()})
+
+    async def connected() -> bool:
+        return (await served.ask("GET", "/readyz")).status_code == 200
+
+    async def listed() -> list[dict[str, Any]]:
+        return await served.recordings(state="available")
+
+    async with serving(served):
+        await eventually(connected, timeout=20)
+        await place_call(to="2000", seconds=1.0)
+        (lost,) = await eventually(listed, timeout=20)
+    (blob,) = (served.data / "blobs" / "recordings").rglob(f"{lost['id']}.wav")
+    found = blob.rename(lab.recording_dir / f"voxtra-{lost['id']}.wav")
+    shutil.rmtree(served.data)
+    old = time.time() - 120
+    os.utime(found, (old, old))
+    async with serving(served):
+        (again,) = await eventually(listed, timeout=20)
+    assert (again["id"], again["sha256"]) == (lost["id"], lost["sha256"])
+    assert (lost["source"], again["source"]) == ("recorded", "recovered")
 
 
 def command_lines() -> Iterator[tuple[str, str]]:

@@ -61,7 +61,7 @@ def test_any_change_breaks_the_signature(change: str):
 
 @given(body=bodies, new=st.binary(min_size=1, max_size=64), old=secrets)
 def test_each_live_secret_verifies_while_one_is_replaced(body: bytes, new: bytes, old: str):
-    """With two secrets the receiver verifies with either, and the body's signature is the first's."""
+    """With two secrets the receiver verifies with either, the body's signature is the first's."""
     secret = "whsec_" + base64.b64encode(new).decode()
     now = int(time.time())
     headers = Signer(secret, old).headers(body, message_id="msg_1", timestamp=now)

@@ -1,7 +1,8 @@
 """As much of Azure's Blob service as an object store client needs, in memory.
 
 No emulator of it can be had as a Python package. What it answers follows the service's REST
-reference: Put Blob, Put Block, Put Block List, Get Blob, Get Blob Properties, Blob Batch (delete).
+reference: Put Blob, Put Block, Put Block List, Get Blob, Get Blob Properties, List Blobs,
+Blob Batch (delete).
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class ToyAzure:
         return web.Response(status=201, headers={"ETag": '"1"'})
 
     async def _get(self, request: web.Request) -> web.Response:
+        if request.query.get("comp") == "list":
+            return self._list(request)
         data = self._blobs.get(request.path)
         if data is None:
             return web.Response(status=404, headers={"x-ms-error-code": "BlobNotFound"})
@@ -75,6 +78,19 @@ class ToyAzure:
         headers["Content-Length"] = str(end + 1 - start)
         headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
         return web.Response(status=206, body=data[start : end + 1], headers=headers)
+
+    def _list(self, request: web.Request) -> web.Response:
+        start = f"{request.path}/{request.query.get('prefix', '')}"
+        blobs = "".join(
+            f"<Blob><Name>{path.removeprefix(f'{request.path}/')}</Name><Properties>"
+            "<Last-Modified>Sat, 31 Jan 2026 00:00:00 GMT</Last-Modified>"
+            f"<Content-Length>{len(data)}</Content-Length><Etag>1</Etag>"
+            "<Content-Type>audio/wav</Content-Type></Properties></Blob>"
+            for path, data in sorted(self._blobs.items())
+            if path.startswith(start)
+        )
+        body = f"<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker /></EnumerationResults>"
+        return web.Response(text=body, content_type="application/xml")
 
     async def _batch(self, request: web.Request) -> web.Response:
         asked = (await request.read()).decode()

@@ -20,7 +20,7 @@ from voxtra.catalog import MemoryRecordingStore, RecordingStore
 from voxtra.config import VoxtraConfig
 from voxtra.events import VoxtraEvent
 from voxtra.exceptions import ConfigurationError
-from voxtra.handlers import load_handler
+from voxtra.handlers import load_handler, load_sink
 from voxtra.model import Layout
 from voxtra.recorder import Recorder
 from voxtra.recording import RecordingSink
@@ -151,6 +151,8 @@ class VoxtraApp:
         webhook = config.backend.webhook
         if webhook.url and "webhook" not in options:
             options["webhook"] = BackendWebhook(webhook)
+        if config.recording.sink and "recording_sink" not in options:
+            options["recording_sink"] = load_sink(config.recording.sink, "recording.sink")
         app = cls(
             app_name=config.telephony.asterisk.app_name or config.app_name,
             reconnect_interval=config.reconnect_interval,

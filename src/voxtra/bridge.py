@@ -34,7 +34,7 @@ class Bridge(RecordingVerbs):
     says nothing about the end of a recording whose bridge was destroyed under it.
     """
 
-    _default_target = RecordingTarget.BRIDGE
+    default_target = RecordingTarget.BRIDGE
 
     def __init__(
         self, adapter: BaseTelephonyAdapter, recorder: Recorder | None, owner: Subject

@@ -12,11 +12,11 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final
 
 import click
 from rich.console import Console
@@ -25,6 +25,8 @@ from rich.text import Text
 from voxtra.app import VoxtraApp
 from voxtra.ari import ARIClient
 from voxtra.audio.formats import FORMATS
+from voxtra.commands import options
+from voxtra.commands.text import printable
 from voxtra.config import VoxtraConfig
 from voxtra.exceptions import ConfigurationError, VoxtraError
 from voxtra.ids import own_id
@@ -34,8 +36,6 @@ from voxtra.scaffold import scaffold
 from voxtra.version import __version__
 
 __all__ = ["cli", "main"]
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -52,43 +52,46 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx is not None else "voxtra"
-        click.echo(f"Error: {error.format_message()} See `{where} --help`.", err=True)
+        _complain(f"{error.format_message()} See `{where} --help`.")
         return EXIT_ERROR
     except click.ClickException as error:
-        click.echo(f"Error: {error.format_message()}", err=True)
+        _complain(error.format_message())
         return EXIT_ERROR
     except VoxtraError as error:
-        click.echo(f"Error: {error}", err=True)
+        _complain(str(error))
         return EXIT_ERROR
     return code if isinstance(code, int) else 0
 
 
+def _complain(problem: str) -> None:
+    """Print an error on one line; what others have chosen may be in it."""
+    click.echo(f"Error: {printable(problem)}", err=True)
+
+
+_ELSEWHERE: Final = {
+    "deliveries": "voxtra.commands.deliveries",
+    "keys": "voxtra.commands.keys",
+    "migrate": "voxtra.commands.migrate",
+    "recordings": "voxtra.commands.recordings",
+    "retention": "voxtra.commands.retention",
+    "lab": "voxtra.lab.commands",
+}
+"""Commands that are imported when they are asked for, each from the module that has it by its name:
+nothing else needs a database, or the lab.
+"""
+
+
 class _Cli(click.Group):
-    """Imports the lab only when it is asked for: nothing else needs it."""
+    """Imports what is in `_ELSEWHERE` only when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), "lab"]
+        return [*super().list_commands(ctx), *_ELSEWHERE]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name == "lab":
-            group: click.Group = import_module("voxtra.lab.commands").lab
-            return group
+        if cmd_name in _ELSEWHERE:
+            command: click.Command = getattr(import_module(_ELSEWHERE[cmd_name]), cmd_name)
+            return command
         return super().get_command(ctx, cmd_name)
-
-
-_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-
-
-def _config(command: F) -> F:
-    return click.option(
-        "-c",
-        "--config",
-        "path",
-        default="voxtra.yaml",
-        show_default=True,
-        type=click.Path(path_type=Path),
-        help="The configuration file.",
-    )(command)
 
 
 @click.group(
@@ -105,9 +108,9 @@ def cli(ctx: click.Context) -> None:
 
 
 @cli.command()
-@_config
+@options.config
 @click.option("--debug", is_flag=True, help="Log every event.")
-@_json
+@options.json_object
 def start(path: Path, *, debug: bool, as_json: bool) -> None:
     """Serve calls until Ctrl-C or SIGTERM.
 
@@ -134,11 +137,11 @@ def start(path: Path, *, debug: bool, as_json: bool) -> None:
 
 
 @cli.command()
-@_config
+@options.config
 @click.option("--debug", is_flag=True, help="Log every event.")
-@_json
+@options.json_object
 def serve(path: Path, *, debug: bool, as_json: bool) -> None:
-    """Serve and record calls, keep their recordings, and answer the REST API.
+    """Serve calls, keep their recordings, answer the REST API.
 
     Until Ctrl-C or SIGTERM. An empty database gets its tables at the first start; the
     administrator's key is then in the file admin.key of the data folder. With --json logs are JSON,
@@ -156,9 +159,9 @@ def serve(path: Path, *, debug: bool, as_json: bool) -> None:
 
 
 @cli.command()
-@_config
+@options.config
 @click.option("--debug", is_flag=True, help="Log every event.")
-@_json
+@options.json_object
 def worker(path: Path, *, debug: bool, as_json: bool) -> None:
     """Do jobs and deliveries of the service, without calls and API.
 
@@ -173,8 +176,8 @@ def worker(path: Path, *, debug: bool, as_json: bool) -> None:
 
 
 @cli.command()
-@_config
-@_json
+@options.config
+@options.json_object
 @click.pass_context
 def check(ctx: click.Context, path: Path, *, as_json: bool) -> None:
     """Check the configuration and Asterisk.
@@ -196,7 +199,7 @@ def check(ctx: click.Context, path: Path, *, as_json: bool) -> None:
 
 
 @cli.command()
-@_json
+@options.json_object
 def info(*, as_json: bool) -> None:
     """Show version, providers and formats."""
     facts = {
@@ -219,7 +222,7 @@ def info(*, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("folder", default=".", type=click.Path(path_type=Path))
-@_json
+@options.json_object
 def init(folder: Path, *, as_json: bool) -> None:
     """Write a new app that runs.
 

@@ -337,12 +337,14 @@ class BackendConfig(_Block):
 class RecordingConfig(_Block):
     """What `record_start` does when the call does not say, and how long `stop()` waits for it.
 
-    `max_duration` is in seconds, 24 hours at most, 0 for that. Recordings and sinks have
-    `grace_seconds` to finish when the app stops.
+    `max_duration` is in seconds, 24 hours at most, 0 for that. `sink` is an object,
+    `package.module:name`, that is told of each recording for which no other sink was given.
+    Recordings and sinks have `grace_seconds` to finish when the app stops.
     """
 
     layout: Layout = Layout.MONO
     max_duration: Annotated[_Count, Field(le=86_400)] = 0
+    sink: Annotated[str, Field(pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$")] = ""
     grace_seconds: _Seconds = 10.0
 
 

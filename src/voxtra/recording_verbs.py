@@ -19,7 +19,8 @@ class RecordingVerbs(ABC):
     __slots__ = ()
 
     id: str
-    _default_target: RecordingTarget
+    default_target: RecordingTarget
+    """What is recorded when nobody says what."""
 
     @abstractmethod
     def _recorder_or_raise(self) -> Recorder:
@@ -70,7 +71,7 @@ class RecordingVerbs(ABC):
             name=name,
             fmt=fmt,
             layout=layout or self._recorder_or_raise().default_layout,
-            target=target or self._default_target,
+            target=target or self.default_target,
             max_duration=max_duration,
             max_silence=max_silence,
             terminate_on=terminate_on,

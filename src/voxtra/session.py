@@ -74,7 +74,7 @@ class CallSession(RecordingVerbs):
         "tenant_id",
     )
 
-    _default_target = RecordingTarget.SNOOP
+    default_target = RecordingTarget.SNOOP
 
     def __init__(
         self,

@@ -276,6 +276,25 @@ async def test_sweeping_takes_no_blob(store: BlobStore, tmp_path: Path) -> None:
     assert await content(store, KEY) == data
 
 
+# -- listing
+
+
+async def test_the_keys_below_a_prefix_are_told(store: BlobStore) -> None:
+    """All blobs that begin with the names of the prefix, and no others."""
+    assert [key async for key in store.keys("recordings")] == []
+    made = {"recordings/a/1.wav", "recordings/a/b/2.wav", "recordings/3.wav"}
+    for key in (*made, "recordings-old/4.wav", "exports/5.zip"):
+        await store.write(key, [b"x"])
+    async with store.open_writer("recordings/6.wav") as writer:
+        await writer.write(b"x")
+        assert {key async for key in store.keys("recordings")} == made
+    assert {key async for key in store.keys("recordings")} == {*made, "recordings/6.wav"}
+    assert {key async for key in store.keys("recordings/a")} == {
+        "recordings/a/1.wav",
+        "recordings/a/b/2.wav",
+    }
+
+
 # -- opening
 
 

@@ -37,15 +37,16 @@ from voxtra.store.schema import jobs, principals, recordings, utc_now
 
 NOW = ENDED + timedelta(days=1)
 
-Hook = Callable[[], Awaitable[None]]
+Hook = Callable[[], Awaitable[object]]
 
 
 class Store(LocalStore):
-    """A folder of blobs that calls `stored` when an archive is stored but not known yet; with
-    `remote` it has no files for others, as an object store.
+    """A folder of blobs that calls `opened` when the next archive is begun, and `stored` when it is
+    stored but not known yet; with `remote` it has no files for others, as an object store.
     """
 
     remote = False
+    opened: Hook | None = None
     stored: Hook | None = None
 
     def local_path(self, key: str) -> Path | None:  # type: ignore[override]  # as the base class
@@ -53,6 +54,9 @@ class Store(LocalStore):
 
     @asynccontextmanager
     async def open_writer(self, key: str) -> AsyncIterator[BlobWriter]:
+        if self.opened is not None:
+            hook, self.opened = self.opened, None
+            await hook()
         async with super().open_writer(key) as writer:
             yield writer
         if self.stored is not None:
@@ -377,14 +381,15 @@ async def test_a_recording_that_is_deleted_while_it_is_exported(desk: Desk):
     assert [len(archive.namelist()), len(desk.archives())] == [3, 1]
 
 
-async def test_a_late_worker_does_not_replace_the_archive(desk: Desk):
+@pytest.mark.parametrize("moment", ["opened", "stored"])
+async def test_a_late_worker_does_not_replace_the_archive(desk: Desk, moment: str):
     """What somebody who lost the lease has stored is removed, and the good one stays."""
     export_id = await desk.ask(await desk.record(b"audio"))
 
     async def be_overtaken() -> None:
         await desk.work(late=2 * LEASE, worker="second")
 
-    desk.blobs.stored = be_overtaken
+    setattr(desk.blobs, moment, be_overtaken)
     await desk.work(worker="first")
     await desk.open(export_id)
     assert desk.archives() == [f"{export_id}.2.zip"]

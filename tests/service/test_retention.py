@@ -367,7 +367,9 @@ async def test_more_than_a_batch_is_deleted_in_one_run(
     made = await add_over(database, 8)
     async with database.write() as connection:
         await add_sink(connection, made[4])
+    promised = await Purger(database).run(ENDED + 30 * DAY, dry_run=True)
     report = await Purger(database).run(ENDED + 30 * DAY)
+    assert promised == Report(True, 7, 35, {TENANT: 7})
     assert report == Report(False, 7, 35, {TENANT: 7})
     assert (await row_of(database, made[4])).deleted_at is None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -74,7 +75,7 @@ async def test_pages_go_back_in_time_without_gap_or_repetition(database: Databas
     ],
 )
 async def test_filters_are_joined_by_and(
-    database: Database, filters: dict[str, str], expected: set[int]
+    database: Database, filters: dict[str, Any], expected: set[int]
 ):
     """An act is found when it has all that is asked for."""
     acts = [

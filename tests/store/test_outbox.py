@@ -197,6 +197,21 @@ async def test_destinations_are_where_something_waits(database: Database, clock:
     assert by_id[to.id].due == clock() + timedelta(hours=1)
 
 
+@pytest.mark.parametrize("how", ["disabled", "deleted"])
+async def test_nothing_is_taken_for_an_endpoint_that_is_off(
+    database: Database, clock: Clock, how: str
+):
+    """Whoever found it a moment before it was disabled or deleted gets nothing for it any more."""
+    to = await endpoint(database)
+    await happen(database, "call")
+    async with database.write() as connection:
+        if how == "disabled":
+            await endpoints.disable(connection, "t", to.id, "off", now=clock())
+        else:
+            await endpoints.delete(connection, "t", to.id, now=clock())
+    assert await claim(database, to, clock()) == []
+
+
 async def test_what_waits_for_a_deleted_endpoint_is_buried(database: Database, clock: Clock):
     """Deliveries to an endpoint that was deleted end as dead, and say why."""
     to = await endpoint(database)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -26,8 +26,7 @@ some_days = st.integers(0, 400)
 rules = st.builds(Rule, days=some_days, direction=st.just("") | directions, queue=words, tag=words)
 facts = st.builds(
     Facts,
-    since=st.none()
-    | st.datetimes(timezones=st.just(ENDED.tzinfo), min_value=ENDED.replace(tzinfo=None)),
+    since=st.none() | st.datetimes(timezones=st.just(UTC), min_value=datetime(2026, 3, 1)),
     direction=directions,
     queue=words,
     tags=st.lists(words.filter(bool), unique=True).map(tuple),
@@ -226,9 +225,9 @@ async def test_what_is_due(database: Database):
     """Of all that look due each is looked at with its hold, its sink and the rules of now."""
     async with database.write() as connection:
         await add_tenant(connection)
-        plain, held, awaited, told, longer, young = made = [
+        plain, held, awaited, told, longer, forever, young = made = [
             await add_recording(connection, size=9, ended_at=ENDED - n * DAY)
-            for n in (6, 5, 4, 3, 2, -1)
+            for n in (6, 5, 4, 3, 2, 1, -1)
         ]
         for each in made:
             await retention.settle_expiry(connection, TENANT, each)
@@ -236,9 +235,10 @@ async def test_what_is_due(database: Database):
         await add_sink(connection, awaited)
         await add_sink(connection, told, state="dead")
         await add_sink(connection, plain, kind="webhook")
-        change = update(recordings).where(recordings.c.id == longer)
-        await connection.execute(change.values(tags=["keep"]))
-    await set_policy(database, Policy(30, (Rule(0, tag="keep"),)))
+        for each, tag in ((longer, "longer"), (forever, "forever")):
+            change = update(recordings).where(recordings.c.id == each)
+            await connection.execute(change.values(tags=[tag]))
+    await set_policy(database, Policy(30, (Rule(33, tag="longer"), Rule(0, tag="forever"))))
     now = ENDED + 30 * DAY
     async with database.read() as connection:
         candidates = await retention.due_after(connection, now, None, limit=9)
@@ -247,9 +247,17 @@ async def test_what_is_due(database: Database):
         )
         found = [await retention.due(connection, TENANT, each, now) for each in made]
         foreign = await retention.due(connection, "other", plain, now)
-    assert [row.id for row in candidates] == [plain, awaited, told, longer]
+    assert [row.id for row in candidates] == [plain, awaited, told, longer, forever]
     assert [row.id for row in second] == [awaited]
-    assert [due and due.recording_id for due in found] == [plain, None, None, told, None, None]
+    assert [due and due.recording_id for due in found] == [
+        plain,
+        None,
+        None,
+        told,
+        None,
+        None,
+        None,
+    ]
     assert found[0] == retention.Due(plain, TENANT, ENDED + 24 * DAY, 9)
     assert foreign is None
     assert young not in {row.id for row in candidates}

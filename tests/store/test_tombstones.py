@@ -166,6 +166,24 @@ async def test_messages_keep_their_shape(database: Database):
     assert body == '{"name":"","duration_seconds":60.0,"format":"wav"}'
 
 
+async def test_a_sink_that_waits_is_not_told_any_more(database: Database):
+    """There is no file for it; webhooks, and the sinks of others, still wait."""
+    async with database.write() as connection:
+        made, other = [await add_recording(connection) for _ in range(2)]
+        sink = await add_sink(connection, made)
+        webhook = await add_sink(connection, made, kind="webhook")
+        others = await add_sink(connection, other)
+    await delete(database, made)
+    async with database.read() as connection:
+        rows = await connection.execute(select(metadata.tables["deliveries"]))
+        found = {row.id: (row.state, row.problem, row.finished_at) for row in rows}
+    assert found == {
+        sink: ("dead", "the recording was deleted", NOW),
+        webhook: ("waiting", "", None),
+        others: ("waiting", "", None),
+    }
+
+
 async def test_the_deletion_is_told_and_queued(database: Database):
     """An event names the recording, its hash and the reason; a job will remove the files."""
     async with database.write() as connection:

@@ -1,4 +1,4 @@
-"""`voxtra serve` as a process of its own, on a real Asterisk: started, asked, killed, started again."""
+"""`voxtra serve` as a process of its own on a real Asterisk: started, asked, killed, restarted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.system.support import POLL, eventually
+from tests.system.support import eventually
 from voxtra.lab.pbx import Pbx
 from voxtra.service.first_start import ADMIN_KEY
 
@@ -41,6 +42,9 @@ class TellTale(RecordingSink):
             file.write(line + "\\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+told = TellTale()
 
 
 async def answer(call):
@@ -71,6 +75,13 @@ ROUTES = [
 ]
 
 
+def free_server() -> dict[str, Any]:
+    """Return the block `server` with a port that nobody has."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return {"port": int(found.getsockname()[1])}
+
+
 class Served:
     """One `voxtra serve` (or `voxtra worker`), its folder, and its API.
 
@@ -97,11 +108,16 @@ class Served:
                     "recording_dir": str(pbx.recording_dir),
                 }
             },
+            "recording": {"sink": "handlers:told"},
             "service": {"data_dir": str(self.data)},
             "delivery": {"allow": ["127.0.0.0/8"]},
             **blocks,
         }
-        config["server"] = {"requests_per_second": 10_000.0, "burst": 10_000, **config.get("server", {})}
+        config["server"] = {
+            "requests_per_second": 10_000.0,
+            "burst": 10_000,
+            **config.get("server", free_server()),
+        }
         self.path = folder / "voxtra.yaml"
         self.path.write_text(yaml.safe_dump(config))
         self.url = ""
@@ -121,7 +137,7 @@ class Served:
         return (self.data / ADMIN_KEY).read_text().strip()
 
     async def start(self) -> None:
-        """Start, and return when the API answers."""
+        """Start, and return when it serves calls."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "voxtra", self.command, "-c", str(self.path), "--json"),
@@ -137,6 +153,12 @@ class Served:
         if not line:
             raise AssertionError(f"it ended before it served:\n{self.log.read_text()[-3000:]}")
         self.url = json.loads(line).get("url", "")
+        if self.url:
+            await eventually(self._ready, timeout=30)
+
+    async def _ready(self) -> bool:
+        async with httpx.AsyncClient(base_url=self.url) as client:
+            return (await client.get("/readyz")).status_code == 200
 
     async def kill(self) -> None:
         """End it as a power cut would."""
@@ -185,7 +207,10 @@ class Served:
         token = ""
         while True:
             page = await self.get(
-                "/v1.0/recordings", page_size=100, **query, **({"page_token": token} if token else {})
+                "/v1.0/recordings",
+                page_size=100,
+                **query,
+                **({"page_token": token} if token else {}),
             )
             found += page["result"]
             token = page["next_page_token"]
@@ -216,7 +241,11 @@ class Served:
 
         async def reached() -> Any:
             answer = await self.ask("GET", f"/v1.0/calls/{call_id}")
-            return answer.json() if answer.status_code == 200 and answer.json()["state"] == state else None
+            return (
+                answer.json()
+                if answer.status_code == 200 and answer.json()["state"] == state
+                else None
+            )
 
         return await eventually(reached, timeout=timeout)
 
@@ -238,4 +267,4 @@ async def serving(served: Served) -> AsyncIterator[Served]:
         await served.stop()
 
 
-__all__ = ["HANDLERS", "POLL", "Served", "serving"]
+__all__ = ["Served", "free_server", "serving"]

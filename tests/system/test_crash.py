@@ -37,7 +37,7 @@ async def test_our_own_death_loses_nothing(lab, app_name, place_call, tmp_path):
 
     async def follow(number: int) -> PlacedCall:
         call_id = f"{app_name}-{number}"
-        seconds = chance.uniform(0.2, 4.0)
+        seconds = chance.uniform(0.2, 8.0)
         placed: PlacedCall = await place_call(to="2000", call_id=call_id, seconds=seconds)
         ended[call_id] = datetime.now(UTC)
         return placed
@@ -81,7 +81,7 @@ def _judge(
     rows: list[dict[str, Any]], placed: list[PlacedCall], ended: dict[str, datetime]
 ) -> None:
     begun = [row for row in rows if row["started_at"]]
-    assert len(begun) >= RUNS, "the kills came before anything was recorded"
+    assert len(begun) > len(placed) / 2, "the kills came before anything was recorded"
     of_call: dict[str, list[dict[str, Any]]] = {}
     for row in begun:
         of_call.setdefault(row["call_id"], []).append(row)
@@ -92,13 +92,11 @@ def _judge(
     assert [call for call, found in of_call.items() if len(found) > 1] == []
     assert [row for row in rows if row["state"] == "failed" and not row["cause"]] == []
     # Who was still there when the service came back is recorded, by the one run or the other.
-    silent = [call for call in placed if call.seconds > 3.5 and call.call_id not in of_call]
+    silent = [call for call in placed if call.seconds > 7.5 and call.call_id not in of_call]
     assert silent == []
 
 
-async def _everybody_told(
-    served: Served, receiver: Receiver, rows: list[dict[str, Any]]
-) -> None:
+async def _everybody_told(served: Served, receiver: Receiver, rows: list[dict[str, Any]]) -> None:
     begun = {row["id"] for row in rows if row["started_at"]}
 
     def sinks() -> bool:

@@ -1,4 +1,4 @@
-"""Every curl line of the VoIPBIN documentation, with host and ids filled in, sent by curl itself."""
+"""Every curl line of the VoIPBIN documentation, host and ids filled in, sent by curl itself."""
 
 from __future__ import annotations
 
@@ -22,16 +22,8 @@ from voxtra.audio.tone import level
 @pytest.fixture
 async def served(lab, app_name, tmp_path):
     """Serve on the shared Asterisk."""
-    async with serving(Served(lab, app_name, tmp_path, server={"port": _port()})) as running:
+    async with serving(Served(lab, app_name, tmp_path)) as running:
         yield running
-
-
-def _port() -> int:
-    import socket
-
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 async def curl(*arguments: str) -> bytes:
@@ -54,7 +46,7 @@ async def post(url: str, body: str | None = None) -> dict[str, Any]:
 
 
 async def test_a_call_is_recorded_listed_and_downloaded(served, place_call, tmp_path: Path):
-    """recording_start, recording_stop, the list, the metadata and the file, as the seed has them."""
+    """Start, stop, the list, the metadata and the file, as the seed has them."""
     token, base = served.key, served.url
     place_call(call_id="seed-call", seconds=20.0)
     await served.call_is("seed-call")
@@ -77,7 +69,9 @@ async def test_a_call_is_recorded_listed_and_downloaded(served, place_call, tmp_
     assert [each["id"] for each in listed["result"]] == [recording_id]
     assert listed["next_page_token"] == ""
 
-    told = json.loads(await curl("-X", "GET", f"{base}/v1.0/recordings/{recording_id}?token={token}"))
+    told = json.loads(
+        await curl("-X", "GET", f"{base}/v1.0/recordings/{recording_id}?token={token}")
+    )
     assert (told["state"], told["format"], told["channels"]) == ("available", "wav", 1)
     assert (told["sample_rate"], told["reference_id"]) == (8000, "seed-call")
 
@@ -137,7 +131,7 @@ async def test_recordings_are_exported_and_a_webhook_says_so(served, place_call)
         )
         hook = await _export_hook(receiver)
     assert hook["data"]["export_id"] == accepted["id"]
-    told = await served.get(f"/v1.0/exports/{accepted['id']}")
+    told = await served.get(f"/v1.0/recordings/exports/{accepted['id']}")
     assert (told["state"], told["total"], told["failed"]) == ("available", 3, 0)
 
 

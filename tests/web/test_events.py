@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import httpx
 import pytest
@@ -27,13 +30,13 @@ class Client:
     http: httpx.AsyncClient
     query: dict[str, str] = field(default_factory=dict)
     last: str = ""
-    events: list[dict] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     comments: int = 0
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @contextlib.asynccontextmanager
-    async def connected(self):
+    async def connected(self) -> AsyncIterator[asyncio.Task[None]]:
         """Connect, and read in the background until the block ends."""
         headers = {"Last-Event-ID": self.last} if self.last else {}
         async with self.http.stream(
@@ -48,7 +51,7 @@ class Client:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
 
-    async def _read(self, answer):
+    async def _read(self, answer: httpx.Response) -> None:
         data = ""
         async for line in answer.aiter_lines():
             name, _, value = line.partition(": ")
@@ -64,7 +67,11 @@ class Client:
                 data = ""
             self.news.set()
 
-    async def until(self, condition):
+    def has(self, wanted: int) -> bool:
+        """Tell whether so many events have come."""
+        return len(self.events) >= wanted
+
+    async def until(self, condition: Callable[[], object]) -> None:
         """Wait until a condition holds."""
         async with asyncio.timeout(DEADLINE):
             while not condition():
@@ -72,7 +79,12 @@ class Client:
                 await self.news.wait()
 
 
-async def append(database, number, tenant_id=DEFAULT_TENANT, kind=EventType.DTMF_RECEIVED):
+async def append(
+    database: Database,
+    number: int,
+    tenant_id: str = DEFAULT_TENANT,
+    kind: EventType = EventType.DTMF_RECEIVED,
+) -> int:
     """Write one event into the journal."""
     async with database.write() as connection:
         event = VoxtraEvent(kind, f"call-{number}", {"number": number})
@@ -111,7 +123,7 @@ async def test_nothing_is_missed_or_doubled_over_reconnects(http, service):
     total, writers = 120, 4
     client = Client(http, {"after": "0"})
 
-    async def write(first):
+    async def write(first: int) -> None:
         for number in range(first, total, writers):
             await append(service.database, number)
             await asyncio.sleep(0.001)
@@ -123,10 +135,8 @@ async def test_nothing_is_missed_or_doubled_over_reconnects(http, service):
         while len(client.events) < total:
             async with client.connected():
                 connections += 1
-                had = len(client.events)
-                await client.until(
-                    lambda had=had: len(client.events) >= min(total, had + 1 + had % 7)
-                )
+                wanted = min(total, len(client.events) + 1 + len(client.events) % 7)
+                await client.until(partial(client.has, wanted))
     assert connections > 5
     assert sorted(event["data"]["number"] for event in client.events) == list(range(total))
     assert client.numbers == sorted(set(client.numbers))

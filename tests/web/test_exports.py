@@ -8,12 +8,12 @@ import zipfile
 from typing import Any
 
 import httpx
-import pytest
 from sqlalchemy import select, update
 
 from tests.web.shelf import add_recording, wav
 from tests.web.support import FOREIGN, client_of, make_key
 from voxtra.service.context import Service
+from voxtra.service.disk import Plan, Pressure
 from voxtra.service.export import Exporter
 from voxtra.store.exports import JOB, LIFETIME
 from voxtra.store.jobs import Queue
@@ -25,7 +25,7 @@ ADDRESS = "/v1.0/recordings/export"
 
 async def _work(service: Service) -> None:
     """Make the exports that wait, as a worker does."""
-    queue = Queue(service.database, "worker", clock=service.clock)
+    queue = Queue(service.database, "worker")
     exporter = Exporter(
         service.database, queue, service.blobs, service.data_dir / "work", clock=service.clock
     )
@@ -117,7 +117,7 @@ async def test_the_archive_goes_after_its_time(admin, service, clock):
     path = f"/v1.0/recordings/exports/{asked['id']}"
     await _work(service)
     clock.now += LIFETIME
-    queue = Queue(service.database, "worker", clock=clock)
+    queue = Queue(service.database, "worker")
     folder = service.data_dir / "work"
     await Exporter(service.database, queue, service.blobs, folder, clock=clock).sweep(clock.now)
     assert (await admin.get(path)).json()["state"] == "expired"
@@ -136,21 +136,62 @@ async def test_a_failed_export_says_why(admin, service):
     assert answer.json()["cause"] == "the disk is full"
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({}, "recording_ids"),
+async def test_what_a_filter_finds_is_exported(admin, service):
+    """A filter is looked up when it is given: what comes later is not in it."""
+    found = [await add_recording(service, wav(0.1), queue="sales") for _ in range(3)]
+    await add_recording(service, wav(0.1), queue="support")
+    body = {"filter": {"queue": "sales", "state": ["available"]}}
+    asked = (await admin.post(ADDRESS, json=body)).json()
+    await add_recording(service, wav(0.1), queue="sales")
+    assert asked["total"] == 3
+    await _work(service)
+    answer = await admin.get(f"/v1.0/recordings/exports/{asked['id']}/file")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        manifest = archive.read("manifest.json").decode()
+    assert all(recording_id in manifest for recording_id in found)
+    nothing = await admin.post(ADDRESS, json={"filter": {"queue": "nobody"}})
+    assert _code(nothing) == (400, "invalid_request")
+    assert nothing.json()["field"] == "filter"
+
+
+async def test_too_much_for_one_export_is_refused(admin, service, monkeypatch):
+    """A filter that finds more than an archive takes is said so, before anything is made."""
+    monkeypatch.setattr("voxtra.store.exports.MOST", 2)
+    monkeypatch.setattr("voxtra.web.api.exports.FOUND_AT_ONCE", 2)
+    for _ in range(3):
+        await add_recording(service, wav(0.1), queue="sales")
+    answer = await admin.post(ADDRESS, json={"filter": {"queue": "sales"}})
+    assert _code(answer) == (400, "invalid_request")
+    assert "more than 2 recordings" in answer.json()["detail"]
+
+
+async def test_no_export_is_begun_on_a_full_disk(admin, service):
+    """507 says which disk it is; recordings are still listed and heard."""
+    service.disk.plan = Plan(Pressure.FULL, cause="the disk of the blobs is 96 % full")
+    recording_id = await add_recording(service, wav(0.1))
+    answer = await admin.post(ADDRESS, json={"recording_ids": [recording_id]})
+    assert _code(answer) == (507, "disk_full")
+    assert "96 %" in answer.json()["detail"]
+    assert (await admin.get(f"/v1.0/recordings/{recording_id}/file")).status_code == 200
+    service.disk.plan = Plan(Pressure.TIGHT)
+    await _ask(admin, recording_id)
+
+
+async def test_a_wrong_wish_names_the_field(admin):
+    """No export is made of a request that is wrong."""
+    for body, field in (
+        ({}, "body"),
         ({"recording_ids": []}, "recording_ids"),
         ({"recording_ids": [""]}, "recording_ids[0]"),
         ({"recording_ids": ["x"] * 10_001}, "recording_ids"),
         ({"recording_ids": ["x"], "format": "zip"}, "format"),
-    ],
-)
-async def test_a_wrong_wish_names_the_field(admin, body, field):
-    """No export is made of a request that is wrong."""
-    answer = await admin.post(ADDRESS, json=body)
-    assert _code(answer) == (400, "invalid_request")
-    assert answer.json()["field"] == field
+        ({"recording_ids": ["x"], "filter": {}}, "body"),
+        ({"filter": {"queu": "sales"}}, "filter.queu"),
+        ({"filter": {"number": "x"}}, "number"),
+    ):
+        answer = await admin.post(ADDRESS, json=body)
+        assert _code(answer) == (400, "invalid_request"), answer.text
+        assert answer.json()["field"] == field
     assert (await admin.get("/v1.0/recordings/exports")).json()["result"] == []
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event
@@ -11,6 +13,7 @@ from sqlalchemy.engine import Engine
 
 from tests.web.support import FOREIGN, NoPbx, client_of, make_key, service_on
 from voxtra.events import EventType, VoxtraEvent
+from voxtra.service.disk import BLOBS, DiskWatch
 from voxtra.store import endpoints, journal
 from voxtra.store.access import DEFAULT_TENANT
 from voxtra.store.database import Database
@@ -79,7 +82,7 @@ async def test_a_database_that_is_away_makes_it_unready(tmp_path):
     assert answer.json()["problems"] == {"database": "Can't be reached; the log has the cause."}
 
 
-def values(answer):
+def values(answer: httpx.Response) -> dict[tuple[object, ...], float]:
     """Return the metrics of an answer: by name and labels."""
     return {
         (sample.name, *sorted(sample.labels.items())): sample.value
@@ -105,7 +108,19 @@ async def test_metrics_tell_what_waits(nobody, service, clock):
     assert found["voxtra_deliveries_oldest_seconds",] == pytest.approx(300, abs=30)
     assert found["voxtra_events_last",] == number
     assert found["voxtra_recordings_live", ("state", "recording")] == 0
-    assert found["voxtra_disk_bytes", ("what", "free")] > 0
+
+
+async def test_metrics_tell_how_full_the_disk_is(service, tmp_path):
+    """The fullest disk is there: its used share, its room, and what is given up because of it."""
+    watch = DiskWatch({BLOBS: tmp_path}, (0.001, 0.002, 100.0))
+    watch.look(0.0)
+    site = make_site(replace(service, disk=watch))
+    async with client_of(site) as client:
+        found = values(await client.get("/metrics"))
+    assert 0 < found["voxtra_disk_used_ratio",] < 1
+    assert found["voxtra_disk_free_bytes",] > 0
+    assert found["voxtra_disk_pressure",] == 2
+    assert found["voxtra_disk_refuses_recordings",] == watch.plan.refuse_recordings
 
 
 async def test_requests_are_counted_by_route(agent, nobody):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -18,10 +19,10 @@ from voxtra.web.site import make_site
 class Ticks:
     """Seconds that go when they are told to."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.now = 0.0
 
-    def __call__(self):
+    def __call__(self) -> float:
         return self.now
 
 
@@ -123,7 +124,7 @@ async def test_a_body_without_a_length_is_counted(admin):
     """A streamed body is broken off where it becomes too long."""
     sent = 0
 
-    async def endless():
+    async def endless() -> AsyncIterator[bytes]:
         nonlocal sent
         while sent < 100:
             sent += 1

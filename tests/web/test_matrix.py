@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import itertools
 from datetime import timedelta
+from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from sqlalchemy import insert, update
@@ -16,6 +18,7 @@ from voxtra.audio.peaks import PeaksMaker
 from voxtra.events import EventType, VoxtraEvent
 from voxtra.ids import new_id
 from voxtra.service.access import ROLES
+from voxtra.service.context import Service
 from voxtra.store import deliveries, endpoints, exports, journal
 from voxtra.store import schema as tables
 from voxtra.store.access import DEFAULT_TENANT, create_key, create_tenant
@@ -23,7 +26,9 @@ from voxtra.web.site import document, make_site
 
 MARK = "only-for-the-first-tenant"
 
-OPERATIONS = [
+Operation = dict[str, Any]
+
+OPERATIONS: list[tuple[str, str, Operation]] = [
     (path, method.upper(), operation)
     for path, methods in document()["paths"].items()
     for method, operation in methods.items()
@@ -32,19 +37,19 @@ SECURED = [each for each in OPERATIONS if {} not in each[2].get("security", [{}]
 PUBLIC = {"/healthz", "/readyz", "/metrics"}
 
 
-def scopes_of(operation):
+def scopes_of(operation: Operation) -> set[str]:
     """Return the scopes that an operation needs, as it is documented."""
     return set(operation["security"][0]["key"])
 
 
-async def things(service, tenant_id=DEFAULT_TENANT):
+async def things(service: Service, tenant_id: str = DEFAULT_TENANT) -> dict[str, str]:
     """Make one of everything in a tenant, and return the ids by the names in paths."""
     now = service.clock()
     key = f"recordings/{tenant_id}/{new_id()}.wav"
     await service.blobs.write(key, [WAV])
     await service.blobs.write(f"{key}.peaks", [PEAKS])
     ids = {name: new_id() for name in ("recording_id", "call_id", "conference_id")}
-    owned = {"tenant_id": tenant_id}
+    owned: dict[str, Any] = {"tenant_id": tenant_id}
     async with service.database.write() as connection:
         await create_tenant(connection, tenant_id, now=now)
         await connection.execute(
@@ -135,7 +140,7 @@ _MAKER.hear(np.zeros((1, 8000), np.int16))
 PEAKS = _MAKER.peaks().encode()
 
 
-def request_of(path, operation, ids):
+def request_of(path: str, operation: Operation, ids: dict[str, str]) -> tuple[str, dict[str, Any]]:
     """Return the path with ids in it, and the example of the body, if there is one."""
     missing = [
         each["name"]
@@ -176,12 +181,12 @@ def site(service):
     return made
 
 
-def undocumented(operation, answer):
+def undocumented(operation: Operation, answer: httpx.Response) -> bool:
     """Tell whether an answer is one that its operation does not speak of."""
     return str(answer.status_code) not in operation["responses"]
 
 
-def failed(answer):
+def failed(answer: httpx.Response) -> bool:
     """Tell whether something broke; that the PBX of these tests is away is no fault."""
     return answer.status_code >= 500 and answer.json()["code"] != "pbx_unreachable"
 
@@ -253,7 +258,9 @@ async def test_nothing_of_another_tenant_is_seen_or_changed(site, service, role)
         assert await everything(client, ids) == before
 
 
-async def everything(client, ids):
+async def everything(
+    client: httpx.AsyncClient, ids: dict[str, str]
+) -> dict[str, tuple[int, bytes]]:
     """Return what a tenant sees of its things."""
     found = {}
     for path, method, operation in SECURED:

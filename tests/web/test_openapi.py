@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,7 +99,7 @@ def test_a_body_has_an_example_that_is_valid(name):
             assert schema["additionalProperties"] is False
 
 
-def has_example(content):
+def has_example(content: dict[str, Any]) -> bool:
     """Tell whether a content or its schema has an example."""
     return (
         "example" in content
@@ -107,7 +108,7 @@ def has_example(content):
     )
 
 
-def schemas_of(content):
+def schemas_of(content: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the schemas that a content may have, with references followed."""
     schema = content["schema"]
     return [

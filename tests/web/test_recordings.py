@@ -18,7 +18,7 @@ from voxtra.audio.peaks import Peaks
 from voxtra.audio.tone import level, sine
 from voxtra.store import retention
 from voxtra.store.schema import audit, jobs, recording_tags, recordings
-from voxtra.web.resources import Recording
+from voxtra.web.resources import Recording, RecordingPage
 
 
 async def _acts(service, action: str) -> list[Any]:
@@ -122,6 +122,104 @@ async def test_a_foreign_recording_is_like_none(agent, admin, service, site):
             assert _code(answer) == (404, "recording_not_found")
     async with client_of(site, await make_key(service, "agent", FOREIGN)) as owner:
         assert (await owner.get(f"/v1.0/recordings/{foreign}/file")).status_code == 200
+
+
+# -- the list
+
+
+async def _walk(client: httpx.AsyncClient, **query: Any) -> list[str]:
+    """Return the ids of all pages."""
+    found: list[str] = []
+    token = ""
+    while True:
+        answer = await client.get("/v1.0/recordings", params={**query, "page_token": token})
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        found += [each["id"] for each in page["result"]]
+        token = page["next_page_token"]
+        if not token:
+            return found
+
+
+async def test_recordings_are_listed_newest_first(agent, service):
+    """Walking the pages gives every recording of the tenant once, as it is shown alone."""
+    ids = [await add_recording(service) for _ in range(7)]
+    await add_recording(service, tenant_id=FOREIGN)
+    for size in (1, 3, 7, 100):
+        assert await _walk(agent, page_size=size) == ids[::-1]
+    page = (await agent.get("/v1.0/recordings", params={"page_size": 1})).json()
+    assert page["result"] == [(await agent.get(f"/v1.0/recordings/{ids[-1]}")).json()]
+    RecordingPage.model_validate(page)
+
+
+async def test_recordings_are_found_by_what_they_are(agent, admin, service, clock):
+    """Every filter finds the recordings that have what it says, and no others."""
+    facts: dict[str, Any] = {
+        "call_id": "call-1",
+        "conference_id": "conference-1",
+        "direction": "inbound",
+        "caller": "+4930123456",
+        "callee": "200",
+        "queue": "sales",
+        "agent": "anna",
+        "tags": ["vip"],
+        "duration_ms": 12_300,
+        "note": "wants a refund",
+    }
+    wanted = await add_recording(service, **facts)
+    other = await add_recording(service, state="failed")
+    gone = await add_recording(service, deleted_at=clock.now)
+    minute = timedelta(minutes=1)
+    for query in (
+        {"call_id": "call-1"},
+        {"conference_id": "conference-1"},
+        {"state": "available"},
+        {"state": ["available", "recording"]},
+        {"direction": "inbound"},
+        {"caller": "+4930123456"},
+        {"callee": "200"},
+        {"number": "3012"},
+        {"queue": "sales"},
+        {"agent": "anna"},
+        {"tag": "vip"},
+        {"text": "refund"},
+        {"text": wanted},
+        {"min_duration": 12, "max_duration": 12.3},
+        {"queue": "sales", "agent": "anna", "held": False},
+    ):
+        assert await _walk(agent, **query) == [wanted], query
+    since, until = (clock.now - minute).isoformat(), (clock.now + minute).isoformat()
+    assert await _walk(agent, since=since, until=until) == [other, wanted]
+    assert await _walk(agent, until=since) == []
+    assert await _walk(agent, since=until) == []
+    assert await _walk(agent, deleted=True) == [gone]
+    assert await _walk(agent, held=True) == []
+    await admin.post(f"/v1.0/recordings/{other}/hold", json={"reason": "x"})
+    assert await _walk(agent, held=True) == [other]
+
+
+async def test_a_filter_that_cannot_be_meant_is_refused(agent):
+    """A wrong value, and a filter that does not exist, are named: a list is never quietly whole."""
+    for query, field in (
+        ({"state": "ended"}, "state[0]"),
+        ({"number": "12"}, "number"),
+        ({"number": "12a4"}, "number"),
+        ({"text": "ab"}, "text"),
+        ({"min_duration": "-1"}, "min_duration"),
+        ({"min_duration": "nan"}, "min_duration"),
+        ({"min_duration": 5, "max_duration": 4}, "max_duration"),
+        ({"since": "yesterday"}, "since"),
+        ({"since": "2026-03-02T00:00:00"}, "since"),
+        ({"until": "2026-03-01T00:00:00Z", "since": "2026-03-02T00:00:00Z"}, "until"),
+        ({"page_size": 101}, "page_size"),
+        ({"page_size": 0}, "page_size"),
+        ({"page_token": "made up"}, "page_token"),
+        ({"page_token": "cDE6eA"}, "page_token"),
+        ({"queu": "sales"}, "queu"),
+    ):
+        answer = await agent.get("/v1.0/recordings", params=query)
+        assert _code(answer) == (400, "invalid_request"), (query, answer.text)
+        assert answer.json()["field"] == field
 
 
 # -- its audio

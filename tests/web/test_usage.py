@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import insert
 
 from tests.web.support import FOREIGN
 from voxtra.ids import new_id
+from voxtra.service.context import Service
 from voxtra.store.access import DEFAULT_TENANT
 from voxtra.store.schema import recordings
 from voxtra.web.api import usage
@@ -16,7 +18,7 @@ from voxtra.web.api import usage
 DAY = datetime(2026, 3, 2, tzinfo=UTC)
 
 
-async def record(service, at, **values):
+async def record(service: Service, at: datetime, **values: Any) -> None:
     """Write a recording that was asked for at some time."""
     wanted = {
         "id": f"{int(at.timestamp() * 1000):012x}{new_id()[12:]}",

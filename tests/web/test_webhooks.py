@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import select, text
 
 from tests.web.support import FOREIGN
 from voxtra.events import EventType, VoxtraEvent
+from voxtra.service.context import Service
 from voxtra.store import journal
 from voxtra.store.access import DEFAULT_TENANT
 from voxtra.store.schema import audit
@@ -16,14 +19,17 @@ from voxtra.store.schema import audit
 URL = "https://crm.example.com/hooks"
 
 
-async def make(admin, **wanted):
+async def make(admin: httpx.AsyncClient, **wanted: Any) -> dict[str, Any]:
     """Make an endpoint."""
     answer = await admin.post("/v1.0/webhooks", json={"url": URL, **wanted})
     assert answer.status_code == 201, answer.text
-    return answer.json()
+    made: dict[str, Any] = answer.json()
+    return made
 
 
-async def happen(service, kind=EventType.CALL_ENDED, tenant_id=DEFAULT_TENANT):
+async def happen(
+    service: Service, kind: EventType = EventType.CALL_ENDED, tenant_id: str = DEFAULT_TENANT
+) -> None:
     """Let something happen, of which webhooks tell."""
     async with service.database.write() as connection:
         event = VoxtraEvent(kind, "call-1", {"reason": "normal"})
@@ -122,7 +128,7 @@ async def test_deliveries_are_listed_and_shown(admin, service):
     await happen(service, EventType.RECORDING_HELD)
     await happen(service, tenant_id=FOREIGN)
 
-    async def found(**query):
+    async def found(**query: str) -> list[tuple[str, str]]:
         page = await admin.get("/v1.0/deliveries", params=query)
         return [(each["endpoint_id"], each["type"]) for each in page.json()["result"]]
 

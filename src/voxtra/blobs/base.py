@@ -95,10 +95,14 @@ _KEY: Final = re.compile(rf"{_NAME}(?:/{_NAME})*")
 
 def checked_key(key: str) -> str:
     """Return the key, or raise `InvalidBlobKey`."""
-    names = key.split("/")
-    if len(key) > 800 or not _KEY.fullmatch(key) or any(name.endswith(PART) for name in names):
+    if not _is_key(key):
         raise InvalidBlobKey(key)
     return key
+
+
+def _is_key(name: str) -> bool:
+    unfinished = any(each.endswith(PART) for each in name.split("/"))
+    return len(name) <= 800 and _KEY.fullmatch(name) is not None and not unfinished
 
 
 def mismatch(key: str, written: Stored, found: Stored) -> BlobError:
@@ -250,6 +254,17 @@ class BlobStore(ABC):
         """
         return await _off_loop(self._readers, self._sweep, before)
 
+    async def keys(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the keys below a prefix (`recordings`), in no order.
+
+        What is being written has none yet; what no store of ours has written is passed over.
+        """
+        found = self._keys(checked_key(prefix))
+        while (some := await _off_loop(self._readers, next, found, None)) is not None:
+            for key in some:
+                if _is_key(key):
+                    yield key
+
     def local_path(self, key: str) -> Path | None:
         """Return where the blob is as a file, None for a store that is no folder."""
         checked_key(key)
@@ -279,6 +294,9 @@ class BlobStore(ABC):
 
     @abstractmethod
     def _sweep(self, before: datetime) -> int: ...
+
+    @abstractmethod
+    def _keys(self, prefix: str) -> Iterator[list[str]]: ...
 
     def _write(self, key: str, chunks: Iterable[bytes], given_up: threading.Event) -> Stored:
         digest, size = hashlib.sha256(), 0

@@ -35,6 +35,9 @@ PARTS_AT_ONCE: Final = 4
 
 WINDOW: Final = 4 * 1024 * 1024
 
+LISTED: Final = 1000
+"""Keys in one answer, the most that S3 gives."""
+
 
 class CloudStore(BlobStore):
     """The blobs of one bucket or container, under the prefix that `store` was made with."""
@@ -73,6 +76,11 @@ class CloudStore(BlobStore):
 
     def _sweep(self, before: datetime) -> int:
         return 0
+
+    def _keys(self, prefix: str) -> Iterator[list[str]]:
+        with _blamed(prefix):
+            for some in obstore.list(self._store, prefix, chunk_size=LISTED):
+                yield [each["path"] for each in some]
 
 
 class _CloudUpload(Upload):

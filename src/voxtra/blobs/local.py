@@ -100,6 +100,17 @@ class LocalStore(BlobStore):
                             swept += 1
         return swept
 
+    def _keys(self, prefix: str) -> Iterator[list[str]]:
+        def refuse(error: OSError) -> None:
+            # One that was removed meanwhile holds nothing; one that can't be read may hold anything
+            if not isinstance(error, FileNotFoundError):
+                raise error
+
+        with _blamed(prefix):
+            for folder, _, names in os.walk(self.root / prefix, onerror=refuse):
+                place = Path(folder).relative_to(self.root)
+                yield [(place / name).as_posix() for name in names]
+
 
 class _LocalUpload(Upload):
     """A file beside its place. The name is its own, so that two may write the same blob."""

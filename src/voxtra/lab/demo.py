@@ -1,9 +1,9 @@
-"""What `script/demo` shows: a lab, an app on it, a call, and the proof of what was recorded.
+"""What `script/demo` shows: a lab, `voxtra serve` on it, a call that is recorded by requests, and
+the proof of what was recorded.
 
-    python -m voxtra.lab.demo APP [--once]
+    python -m voxtra.lab.demo CONFIG [--once]
 
-APP is a program like `examples/record_call.py`: it serves the application `voxtra` with what the
-environment says, plays `PROMPT`, records both sides, and prints each finished recording as JSON.
+CONFIG is a file like `examples/service/voxtra.yaml`: its handler answers a call and plays `PROMPT`.
 """
 
 from __future__ import annotations
@@ -11,44 +11,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import json
 import os
 import shlex
-import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import click
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from voxtra.ari import ARIClient
-from voxtra.audio.decode import decode
-from voxtra.audio.formats import lookup
-from voxtra.audio.measure import measure
-from voxtra.audio.tone import level
-from voxtra.exceptions import NotFound, VoxtraError
+from voxtra.exceptions import VoxtraError
+from voxtra.ids import new_id
 from voxtra.lab import sound, state
 from voxtra.lab.call import PlacedCall, place_call
 from voxtra.lab.errors import LabError
 from voxtra.lab.instance import Lab
+from voxtra.lab.proof import CALLER_HZ, PROMPT_HZ, PROMPT_SECONDS, problems_of
+from voxtra.lab.served import Served
 
-__all__ = ["main", "problems_of"]
+__all__ = ["main"]
 
 NAME: Final = "demo"
 """The lab's name; one of this name that an interrupted demo has left is replaced."""
 
-CALLER_HZ: Final = 440
-APP_HZ: Final = 880
-
 _CALL_SECONDS: Final = 4.0
-_PROMPT_SECONDS: Final = 2.5
-_READY_TIMEOUT: Final = 20.0
-_SINK_TIMEOUT: Final = 15.0
-_END_TIMEOUT: Final = 15.0  # the app's own shutdown may take 10
+_AVAILABLE_TIMEOUT: Final = 20.0
+_LISTED: Final = 10
+_ENDS: Final = ("recording.available", "recording.failed")
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -71,9 +67,9 @@ def main() -> int:
 
 
 @click.command()
-@click.argument("app", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("config", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--once", is_flag=True, help="End after the first call.")
-def _command(app: Path, *, once: bool) -> None:
+def _command(config: Path, *, once: bool) -> None:
     """Record a call on a real Asterisk and show what came of it."""
     root = state.state_root().parent
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -83,22 +79,24 @@ def _command(app: Path, *, once: bool) -> None:
         except BlockingIOError:
             msg = "a demo is running already; end it with Ctrl-C in its terminal"
             raise LabError(msg) from None
-        with _lab(root / "demo-recordings") as (lab, recordings):
-            if not asyncio.run(_demo(lab, recordings, app, once=once)):
+        folder = root / NAME
+        for name in ("data", "recordings", "downloads"):
+            (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _lab(folder / "recordings") as lab:
+            if not asyncio.run(_demo(lab, folder, config, once=once)):
                 raise click.Abort
 
 
 @contextlib.contextmanager
-def _lab(recordings: Path) -> Iterator[tuple[Lab, Path]]:
-    """Run a lab whose recordings outlive it, in a folder of their own."""
+def _lab(recordings: Path) -> Iterator[Lab]:
+    """Run a lab whose recordings outlive it: what an interrupted demo has left is found again."""
     if NAME in state.names():
         state.down(NAME)
     try:
         lab, _ = state.up(NAME)
-        recordings.mkdir(mode=0o700, exist_ok=True)
         lab.recording_dir.rmdir()
         lab.recording_dir.symlink_to(recordings)
-        yield lab, recordings
+        yield lab
     finally:
         # An impatient second Ctrl-C must not leave an Asterisk behind.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -107,7 +105,7 @@ def _lab(recordings: Path) -> Iterator[tuple[Lab, Path]]:
             state.down(NAME)
 
 
-async def _demo(lab: Lab, recordings: Path, path: Path, *, once: bool) -> bool:
+async def _demo(lab: Lab, folder: Path, config: Path, *, once: bool) -> bool:
     """Show one call; then, unless `once`, whatever is recorded until we are interrupted.
 
     Returns whether the call was seen to be recorded as it should be before that.
@@ -118,187 +116,217 @@ async def _demo(lab: Lab, recordings: Path, path: Path, *, once: bool) -> bool:
         loop.add_signal_handler(number, interrupted.set)
     async with ARIClient(lab.ari_url, lab.ari_user, lab.ari_password) as client:
         version = (await client.asterisk_info()).system
-        _step(f"Asterisk {version.version if version else ''} is up at {lab.ari_url}")
-        async with _App(path, _environment(lab, recordings)) as app:
-            show = asyncio.create_task(_show_calls(lab, client, app, once=once))
-            stop = asyncio.create_task(interrupted.wait())
-            await asyncio.wait({show, stop}, return_when=asyncio.FIRST_COMPLETED)
-            stop.cancel()
-            if show.done():
-                await show
-            else:
-                show.cancel()
-                await asyncio.wait({show})
-        return app.proven
+    _step(f"Asterisk {version.version if version else ''} is up at {lab.ari_url}")
+    environment = _environment(lab, folder / "recordings")
+    async with Served(config, folder / "data", environment, _show_log) as served:
+        story = _Story(lab, served, folder / "downloads")
+        show = asyncio.create_task(story.tell(once=once))
+        stop = asyncio.create_task(interrupted.wait())
+        await asyncio.wait({show, stop, served.ended}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if show.done():
+            await _outcome(show, served)
+        else:
+            show.cancel()
+            await asyncio.wait({show})
+            if not interrupted.is_set():
+                raise LabError(served.ended.result())
+    return story.proven
 
 
-async def _show_calls(lab: Lab, client: ARIClient, app: _App, *, once: bool) -> None:
-    await app.connected(client)
-    _step(f"{app.path} serves calls")
-    _step(
-        f"calling 1000 for {_CALL_SECONDS:g} s: the caller sounds {CALLER_HZ} Hz, "
-        f"the app answers with {APP_HZ} Hz"
-    )
-    placed = await place_call(lab, say=f"tone:{CALLER_HZ}", seconds=_CALL_SECONDS)
-    if not placed.answered:
-        msg = f"the call was not answered (cause {placed.cause})"
-        raise LabError(msg)
+async def _outcome(show: asyncio.Task[None], served: Served) -> None:
+    """Raise what went wrong; a service that has ended is the cause of requests that fail."""
     try:
-        async with asyncio.timeout(_SINK_TIMEOUT):
-            payload = await app.recorded()
-    except TimeoutError:
-        msg = f"the app's sink was told of no recording within {_SINK_TIMEOUT:g} s of the hang-up"
-        raise LabError(msg) from None
-    _summary(payload)
-    problems = problems_of(payload, placed)
-    if problems:
-        msg = f"the call was not recorded as it should be: {'; '.join(problems)}"
-        raise LabError(msg)
-    app.proven = True
-    console.print(
-        f"\n[bold green]Recorded as it should be:[/] the caller's {CALLER_HZ} Hz on the left, "
-        f"the app's {APP_HZ} Hz on the right, neither on the other side, "
-        f"{payload['duration_seconds']:.2f} of {placed.seconds:.2f} s."
-    )
-    if once:
-        return
-    call = f"    {_command_path()} lab call --name {NAME} --to 1000"
-    console.print("\nIt goes on running; Ctrl-C ends it. Place more calls from another terminal:\n")
-    console.print(f"{call} --say tone:440 --for 5")
-    console.print(f"{call} --say 'say:Hello there' --for 5")
-    while True:
-        _summary(await app.recorded())
+        await show
+    except (aiohttp.ClientError, TimeoutError) as error:
+        await asyncio.wait({served.ended}, timeout=2)
+        if served.ended.done():
+            raise LabError(served.ended.result()) from None
+        msg = f"{served.url} does not answer: {error or 'not in time'}"
+        raise LabError(msg) from error
+
+
+class _Story:
+    """All that is shown; `proven` once the first call was recorded as it should be."""
+
+    proven = False
+
+    def __init__(self, lab: Lab, served: Served, downloads: Path) -> None:
+        self._lab = lab
+        self._served = served
+        self._downloads = downloads
+
+    async def tell(self, *, once: bool) -> None:
+        """Show one call; then, unless `once`, go on with those of others for ever."""
+        served = self._served
+        await served.ready()
+        _step(f"voxtra serve -c {served.config} answers at {served.url}/v1.0")
+        async with served.events("call.answered", "call.ended", *_ENDS) as events:
+            await self._first(events)
+            if once:
+                return
+            self._invite()
+            async for event in events:
+                await self._next(event)
+
+    async def _first(self, events: AsyncIterator[dict[str, Any]]) -> None:
+        """Place a call, have it recorded, and show and judge what came of it."""
+        _step(
+            f"calling 1000 for {_CALL_SECONDS:g} s: the caller sounds {CALLER_HZ} Hz, "
+            f"the handler plays {PROMPT_HZ} Hz"
+        )
+        call = _Call(events, f"call-{new_id()}")
+        placing = asyncio.create_task(
+            place_call(
+                self._lab, say=f"tone:{CALLER_HZ}", seconds=_CALL_SECONDS, call_id=call.call_id
+            )
+        )
+        try:
+            answered = await _answer(call, placing)
+            started = await self._record(call.call_id)
+            late = _at(started["started_at"]) - _at(answered["timestamp"])
+            _step(f"the recording began {late:.2f} s after the answer; it ends with the call")
+            placed = await placing
+        finally:
+            placing.cancel()
+        try:
+            async with asyncio.timeout(_AVAILABLE_TIMEOUT):
+                hung_up, end = await call.first("call.ended"), await call.first(*_ENDS)
+        except TimeoutError:
+            msg = f"no recording was available within {_AVAILABLE_TIMEOUT:g} s of the hang-up"
+            raise LabError(msg) from None
+        after = _at(end["timestamp"]) - _at(hung_up["timestamp"])
+        recording, path, digest = await self._show(end)
+        if recording["state"] == "failed":
+            msg = f"the recording failed: {recording['cause']}"
+            raise LabError(msg)
+        problems = problems_of(recording, path, digest, placed)
+        if problems:
+            msg = f"the call was not recorded as it should be: {'; '.join(problems)}"
+            raise LabError(msg)
+        self.proven = True
+        console.print(
+            f"\n[bold green]Recorded as it should be:[/] the caller's {CALLER_HZ} Hz on the left, "
+            f"the prompt's {PROMPT_HZ} Hz on the right, neither on the other side, "
+            f"{recording['duration']:.2f} of {placed.seconds:.2f} s; the file has the SHA-256 of "
+            f"its row; available {after:.2f} s after the hang-up."
+        )
+
+    async def _next(self, event: dict[str, Any]) -> None:
+        """Record each call that is answered, and show each recording that is there."""
+        try:
+            if event["type"] == "call.answered":
+                await self._record(event["session_id"])
+            elif event["type"] in _ENDS:
+                await self._show(event)
+        except LabError as error:  # the call is over already, or its recording was deleted
+            _step(str(error))
+
+    async def _record(self, call_id: str) -> dict[str, Any]:
+        """Have a call recorded, and return the recording."""
+        path = f"/v1.0/calls/{call_id}/recording_start"
+        call = await self._served.post(path, {"layout": "stereo"})
+        _step(f"POST {path}: recording {call['recording_id']}")
+        recording: dict[str, Any] = call["recording"]
+        return recording
+
+    async def _show(self, event: dict[str, Any]) -> tuple[dict[str, Any], Path, str]:
+        """Show the list, a finished recording and its file; return the recording, where the file
+        was saved, and its SHA-256.
+        """
+        served, path = self._served, f"/v1.0/recordings/{event['data']['recording_id']}"
+        console.print("\n[bold]GET /v1.0/recordings[/]")
+        page = await served.get("/v1.0/recordings", page_size=str(_LISTED))
+        console.print(_table(page["result"]))
+        console.print(f"\n[bold]GET {path}[/]")
+        recording = await served.get(path)
+        console.print_json(data=recording, indent=2)
+        target = self._downloads / f"{recording['id']}.{recording['format']}"
+        if not recording["file"]:
+            return recording, target, ""
+        digest = await served.download(recording["file"], target)
+        console.print(f"\n[bold]GET {recording['file']}[/]")
+        console.print(f"  saved as {target}", markup=False)
+        console.print(f"  SHA-256  {digest}")
+        return recording, target, digest
+
+    def _invite(self) -> None:
+        """Say how others use it, the key by its file alone."""
+        url = f"{self._served.url}/v1.0"
+        curl = 'curl -H "Authorization: Bearer $KEY"'
+        answering = '{"destination": "Local/answer-5@lab-phone/n", "extension": "1000"}'
+        console.print(
+            "\nIt goes on running, and records every call; Ctrl-C ends it. From another terminal:\n"
+        )
+        for line in (
+            f"{_command_path()} lab call --name {NAME} --to 1000 --say tone:440 --for 5",
+            f"KEY=$(cat {shlex.quote(str(self._served.key_file))})",
+            f"{curl} {url}/recordings",
+            f"{curl} {url}/recordings/$RECORDING/file --output call.wav",
+            f"{curl} -H 'Content-Type: application/json' -d {shlex.quote(answering)} {url}/calls",
+        ):
+            console.print(f"    {line}", markup=False)
+
+
+class _Call:
+    """What happens to one call, found among the events of all."""
+
+    def __init__(self, events: AsyncIterator[dict[str, Any]], call_id: str) -> None:
+        self.call_id = call_id
+        self._events = events
+        self._seen: dict[str, dict[str, Any]] = {}
+
+    async def first(self, *types: str) -> dict[str, Any]:
+        """Return the first event of the call that is of one of the types."""
+        while True:
+            for event in self._seen.values():
+                if event["type"] in types:
+                    return event
+            event = await anext(self._events)
+            if event["session_id"] == self.call_id:
+                self._seen.setdefault(event["type"], event)
+
+
+async def _answer(call: _Call, placing: asyncio.Task[PlacedCall]) -> dict[str, Any]:
+    """Return the event of the answer. Raises LabError when the call ends without."""
+    answer = asyncio.create_task(call.first("call.answered"))
+    try:
+        await asyncio.wait({answer, placing}, return_when=asyncio.FIRST_COMPLETED)
+        if answer.done():
+            return answer.result()
+    finally:
+        answer.cancel()
+    placed = placing.result()
+    how = "no event told of its answer" if placed.answered else "it was not answered"
+    msg = f"the call is over, and {how} (cause {placed.cause})"
+    raise LabError(msg)
+
+
+def _table(recordings: list[dict[str, Any]]) -> Table:
+    table = Table()
+    for name in ("time", "caller", "callee", "seconds", "state", "size"):
+        table.add_column(
+            name, justify="right" if name in ("seconds", "size") else "left", no_wrap=True
+        )
+    for each in recordings:
+        table.add_row(
+            f"{datetime.fromisoformat(each['requested_at']).astimezone():%Y-%m-%d %H:%M:%S}",
+            each["caller"],
+            each["callee"],
+            "" if each["duration"] is None else f"{each['duration']:.2f}",
+            each["state"],
+            "" if each["size"] is None else f"{each['size']:,}",
+        )
+    return table
 
 
 def _command_path() -> str:
     return shlex.quote(os.path.relpath(Path(sys.executable).with_name("voxtra")))
 
 
-def problems_of(payload: dict[str, Any], placed: PlacedCall) -> list[str]:
-    """Compare what the sink was told, and the file itself, with the call that was placed."""
-    path = Path(payload["file_path"])
-    if not path.is_file():
-        return [f"there is no file {path}"]
-    fmt = lookup(payload["format"])
-    found = measure(path, fmt)
-    if found.problem:
-        return [f"{path}: {found.problem}"]
-    if found.channels != 2:
-        return [f"{path}: has {found.channels} channel instead of two"]
-    problems = []
-    if payload["session_id"] != placed.call_id:
-        problems.append(f"the sink names call {payload['session_id']}, not {placed.call_id}")
-    if abs(found.seconds - placed.seconds) > 0.3:
-        problems.append(f"it has {found.seconds:.2f} s of a call of {placed.seconds:.2f} s")
-    if payload["duration_seconds"] != found.seconds:
-        problems.append(f"the sink was told {payload['duration_seconds']} s")
-    samples, rate = decode(path, fmt)
-    both = samples[rate // 2 : rate * 2]  # when both sides sound
-    for side, channel, own, other in (
-        ("left (the caller)", 0, CALLER_HZ, APP_HZ),
-        ("right (the app)", 1, APP_HZ, CALLER_HZ),
-    ):
-        loud, leaked = (level(both[:, channel], hertz, rate) for hertz in (own, other))
-        if loud < -20:
-            problems.append(f"{own} Hz is not on the {side}: {loud:.0f} dBFS")
-        if leaked > loud - 30:
-            problems.append(f"{other} Hz is on the {side}: {leaked:.0f} dBFS")
-    return problems
-
-
-class _App:
-    """The app as a process of its own; it is told to end when the block ends."""
-
-    proven = False
-
-    def __init__(self, path: Path, environment: dict[str, str]) -> None:
-        self.path = path
-        self._environment = environment
-        self._recordings: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-
-    async def __aenter__(self) -> _App:
-        setpriv = shutil.which("setpriv")
-        if setpriv is None:
-            msg = "setpriv is missing: apt-get install util-linux"
-            raise LabError(msg)
-        self._process = await asyncio.create_subprocess_exec(
-            *(setpriv, "--pdeathsig", "TERM", sys.executable, str(self.path)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=self._environment,
-            start_new_session=True,  # Ctrl-C is for us; we end the app in good order
-        )
-        self._reader = asyncio.create_task(self._read())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._process.returncode is None:
-            self._process.terminate()
-        try:
-            async with asyncio.timeout(_END_TIMEOUT):
-                await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
-        await self._reader
-
-    async def connected(self, client: ARIClient) -> None:
-        """Return when the app is there for calls."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _READY_TIMEOUT
-        while loop.time() < deadline:
-            self._check()
-            try:
-                await client.get_application("voxtra")
-            except NotFound:
-                await asyncio.sleep(0.05)
-            else:
-                return
-        msg = f"{self.path} has not connected as application 'voxtra' in {_READY_TIMEOUT:g} s"
-        raise LabError(msg)
-
-    async def recorded(self) -> dict[str, Any]:
-        """Return what the app's sink is told next. Raises LabError when the app ends before."""
-        next_one = asyncio.create_task(self._recordings.get())
-        try:
-            await asyncio.wait({next_one, self._reader}, return_when=asyncio.FIRST_COMPLETED)
-            if not next_one.done():
-                await self._process.wait()
-                self._check()
-            return next_one.result()
-        finally:
-            next_one.cancel()
-
-    def _check(self) -> None:
-        if self._process.returncode is not None:
-            msg = f"{self.path} has ended with code {self._process.returncode}"
-            raise LabError(msg)
-
-    async def _read(self) -> None:
-        output = self._process.stdout
-        if output is None:
-            raise RuntimeError("the app was started without a pipe")
-        async for raw in output:
-            line = raw.decode(errors="replace").rstrip()
-            payload = _payload(line)
-            if payload is None:
-                console.print(f"  app │ {line}", style="dim", markup=False)
-            else:
-                self._recordings.put_nowait(payload)
-
-
-def _payload(line: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) and "file_path" in value else None
-
-
 def _environment(lab: Lab, recordings: Path) -> dict[str, str]:
     prompt = "demo-prompt"
-    sound.write(f"tone:{APP_HZ}", lab.sounds_dir / f"{prompt}.wav", seconds=_PROMPT_SECONDS)
+    sound.write(f"tone:{PROMPT_HZ}", lab.sounds_dir / f"{prompt}.wav", seconds=PROMPT_SECONDS)
     return {
         **os.environ,
         "VOXTRA_ARI_URL": lab.ari_url,
@@ -309,24 +337,16 @@ def _environment(lab: Lab, recordings: Path) -> dict[str, str]:
     }
 
 
+def _at(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
+
+
 def _step(text: str) -> None:
-    console.print(f"[green]●[/] {text}")
+    console.print(f"[green]●[/] {escape(text)}")
 
 
-def _summary(payload: dict[str, Any]) -> None:
-    path = Path(payload["file_path"])
-    seconds = payload["duration_seconds"]
-    console.print("\n[bold]A recording[/]")
-    for label, value in (
-        ("name", payload["name"]),
-        ("format", f"{payload['format']}, {payload['extra'].get('layout', '')}"),
-        ("seconds", "unknown" if seconds is None else f"{seconds:.2f}"),
-        ("size", f"{path.stat().st_size:,} bytes" if path.is_file() else "no file"),
-        ("path", path),
-        ("the sink was told", ""),
-    ):
-        console.print(f"  [cyan]{label:<9}[/] {escape(str(value))}")
-    console.print_json(data=payload, indent=2)
+def _show_log(line: str) -> None:
+    console.print(f"  serve │ {line}", style="dim", markup=False)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from voxtra.blobs.base import BlobStore
 from voxtra.config import VoxtraConfig
 from voxtra.record_options import RecordOptions
+from voxtra.service.disk import DiskWatch
 from voxtra.service.files import AudioFiles
 from voxtra.store.database import Database
 from voxtra.store.schema import utc_now
@@ -30,9 +31,7 @@ class Control(Protocol):
         """Whether the PBX is connected; None where this process has none."""
         ...
 
-    async def start_recording(
-        self, tenant_id: str, holder_id: str, options: RecordOptions
-    ) -> str:
+    async def start_recording(self, tenant_id: str, holder_id: str, options: RecordOptions) -> str:
         """Record, and return the recording's id when it has begun. Raises `RecordingActive`."""
         ...
 
@@ -88,7 +87,8 @@ class Service:
     """One process of the service: what it works with, and the time.
 
     `node` is its name among the processes that share the database, `data_dir` a folder of its own
-    for what can be made again (rendered audio, work files); `audio` gives recordings in any format.
+    for what can be made again (rendered audio, work files); `audio` gives recordings in any format,
+    and `disk` knows how full the disks are.
     """
 
     config: VoxtraConfig
@@ -99,3 +99,4 @@ class Service:
     node: str
     data_dir: Path
     clock: Callable[[], datetime] = utc_now
+    disk: DiskWatch = field(default_factory=lambda: DiskWatch({}, (80.0, 90.0, 95.0)))

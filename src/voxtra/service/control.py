@@ -293,6 +293,7 @@ class NodeControl:
                     await holder.wait_answered()
             except TimeoutError:
                 raise CallNotAnswered(holder_id) from None
+        options["target"] = holder.default_target
         return (await holder.record(RecordOptions(**options))).id
 
     async def _stop_recording(self, tenant_id: str, holder_id: str) -> str:

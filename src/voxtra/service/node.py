@@ -45,7 +45,7 @@ from voxtra.service.retention import Purger, Recompute
 from voxtra.service.sources import Sources
 from voxtra.service.worker import Worker
 from voxtra.spool import Spool
-from voxtra.store import commands, journal, nodes
+from voxtra.store import commands, exports, journal, nodes
 from voxtra.store.database import Database
 from voxtra.store.jobs import Queue
 from voxtra.store.recordings import SqlRecordingStore
@@ -87,7 +87,6 @@ class _Parts:
     sources: Sources
     aftermath: HandedOver
     app: VoxtraApp | None
-    watch: disk.DiskWatch
 
 
 class Node:
@@ -143,10 +142,10 @@ class Node:
         audio = AudioFiles(blobs, folder / "derived")
         stack.push_async_callback(audio.close)
         control = NodeControl(database, self.name, app)
-        service = Service(config, database, blobs, audio, control, self.name, folder)
-        worker = f"{self.name}-{own_id('worker')}"
         watch = disk.DiskWatch(_folders(config, folder, database), config.disk.watermarks)
-        return _Parts(service, control, Queue(database, worker), sources, aftermath, app, watch)
+        service = Service(config, database, blobs, audio, control, self.name, folder, disk=watch)
+        worker = f"{self.name}-{own_id('worker')}"
+        return _Parts(service, control, Queue(database, worker), sources, aftermath, app)
 
     async def _stored(self, stack: contextlib.AsyncExitStack) -> StoredTracks | None:
         """Return how a worker reaches files whose folder it does not see."""
@@ -189,7 +188,7 @@ class Node:
         others = Worker(
             queue,
             {
-                "export": Exporter(database, queue, blobs, service.data_dir / "exports"),
+                "export": self._exporter(parts),
                 "purge": Purge(database, queue, blobs, [self._remove_derived(parts)]),
                 "retention": Recompute(database, queue),
             },
@@ -234,6 +233,10 @@ class Node:
         self._spawn("reconciling", reconciler.run())
         self._spawn("commands", parts.control.serve_commands())
 
+    def _exporter(self, parts: _Parts) -> Exporter:
+        service = parts.service
+        return Exporter(service.database, parts.queue, service.blobs, service.data_dir / "exports")
+
     def _remove_derived(self, parts: _Parts) -> Remover:
         """Return what removes the files of a deleted recording that are no blobs."""
 
@@ -262,10 +265,7 @@ class Node:
         report = await Purger(service.database).run(now)
         if report.deleted or report.failed:
             log.info("retention: %d deleted, %d to be tried again", report.deleted, report.failed)
-        exporter = Exporter(
-            service.database, parts.queue, service.blobs, service.data_dir / "exports"
-        )
-        await exporter.sweep(now)
+        await self._exporter(parts).sweep(now)
         await service.blobs.sweep(now - LEFT_BEHIND)
         await parts.sources.sweep(now - LEFT_BEHIND)
         await service.audio.forget_deleted(service.database)
@@ -275,8 +275,8 @@ class Node:
     async def _watch_disks(self, parts: _Parts) -> None:
         recorder = parts.app.recorder if parts.app is not None and parts.app.is_connected else None
         rate = disk.growth(recorder.running()) if recorder is not None else 0.0
-        news = await asyncio.to_thread(parts.watch.look, rate)
-        plan = parts.watch.plan
+        news = await asyncio.to_thread(parts.service.disk.look, rate)
+        plan = parts.service.disk.plan
         if recorder is not None:
             recorder.refusal = plan.cause if plan.refuse_recordings else ""
         if not news:
@@ -288,6 +288,7 @@ class Node:
             await journal.append(connection, event, tenant_id=DEFAULT_TENANT)
         if plan.drop_derived:
             await parts.service.audio.trim(0)
+            await self._exporter(parts).sweep(utc_now() + exports.LIFETIME)
 
     # -- tasks
 

@@ -162,9 +162,7 @@ class Reconciler:
             open_conferences = await conferences.active(connection, self._node)
         for row in open_conferences:
             ours = row.id in board.conferences or row.id in self._call_log.unwritten()
-            if not ours and not await board.resume_conference(
-                row.id, row.name, row.tenant_id
-            ):
+            if not ours and not await board.resume_conference(row.id, row.name, row.tenant_id):
                 async with self._database.write() as connection:
                     await conferences.end(connection, row.id, now, reason="its bridge is gone")
         async with self._database.write() as connection:

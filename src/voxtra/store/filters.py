@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, exists, func, literal, or_, select
-from sqlalchemy.sql import ReadOnlyColumnCollection
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from voxtra.exceptions import ConfigurationError
 from voxtra.model import CallDirection, RecordingState
@@ -31,8 +32,8 @@ _EQUAL: Final = ("direction", "caller", "callee", "queue", "agent", "call_id", "
 """Filters that are the whole value of the column of their name."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_ID_TIMES: Final = 2**44
-"""Milliseconds since 1970 from which on an id would have another first digit (in 2527)."""
+_LAST: Final = datetime(2500, 1, 1, tzinfo=UTC)
+"""Later moments count as this one; from the year 2527 on ids have another first digit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,22 +102,33 @@ class Filter:
                 )
 
     @property
-    def span(self) -> tuple[str, str]:
-        """What the ids begin with that are let through: from the first on, below the second."""
-        return _id_from(self.since or _EPOCH), "g" if self.until is None else _id_from(self.until)
+    def first_id(self) -> str:
+        """What the lowest id begins with that is let through, "" for all."""
+        return _id_from(self.since) if self.since else ""
+
+    @property
+    def end_id(self) -> str:
+        """What the lowest id begins with that is too new, "" for none."""
+        return _id_from(self.until) if self.until else ""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is about nothing but time, or tombstones."""
+        return self == Filter(since=self.since, until=self.until, deleted=self.deleted)
 
     def conditions(
         self, columns: Columns, tenant_id: str, dialect: str
     ) -> list[ColumnElement[Any]]:
         """Return in SQL what lets a row through that has these columns of `recordings`."""
         deleted = columns.deleted_at
-        low, high = self.span
         found = [
             columns.tenant_id == tenant_id,
             deleted.is_not(None) if self.deleted else deleted.is_(None),
-            columns.id >= low,
-            columns.id < high,
         ]
+        if self.since:
+            found.append(columns.id >= self.first_id)
+        if self.until:
+            found.append(columns.id < self.end_id)
         if self.states:
             found.append(columns.state.in_([state.value for state in self.states]))
         found += [columns[name] == value for name, value in self._equal()]
@@ -141,7 +153,7 @@ class Filter:
         def word(kind: str, value: str) -> str:
             return scoped(kind, value, tenant_id=tenant_id, deleted=self.deleted)
 
-        found = [(word(name, value),) for name, value in self._equal()]
+        found: list[Words] = [(word(name, value),) for name, value in self._equal()]
         if self.states:
             found.append(tuple(word("state", state.value) for state in self.states))
         if self.held is not None:
@@ -171,15 +183,11 @@ class Filter:
         chosen = ~_within(columns.name, columns.id, dialect)
         for text in _spellings(self.text):
             for each in search.PARTS:
-                yield _within(_lower(columns[each], dialect), text, dialect)
-            yield chosen & _within(_lower(columns.name, dialect), text, dialect)
+                yield _has_part(text, dialect, columns[each])
+            yield chosen & _has_part(text, dialect, columns.name)
             for each in search.WHOLE:
                 yield _lower(columns[each], dialect) == text
-            yield _any_tag(
-                columns,
-                dialect,
-                lambda tag, text=text: _within(_lower(tag, dialect), text, dialect),
-            )
+            yield _any_tag(columns, dialect, partial(_has_part, text, dialect))
 
 
 def _check_text(name: str, value: str) -> None:
@@ -195,16 +203,14 @@ def _check_text(name: str, value: str) -> None:
 
 def _id_from(moment: datetime) -> str:
     """Return what the ids of a moment's millisecond, or of the next one, begin with."""
-    milliseconds = -((_EPOCH - moment) // timedelta(milliseconds=1))
-    return f"{min(max(milliseconds, 0), _ID_TIMES - 1):012x}"
+    milliseconds = -((_EPOCH - min(moment, _LAST)) // timedelta(milliseconds=1))
+    return f"{max(milliseconds, 0):012x}"
 
 
 def _spellings(text: str) -> list[str]:
     """Return how a text may be written, with ASCII letters small."""
     written = (text, text.lower(), text.upper(), text.title())
-    return [
-        each for each in dict.fromkeys(map(search.lowered, written)) if len(each) == len(text)
-    ]
+    return [each for each in dict.fromkeys(map(search.lowered, written)) if len(each) == len(text)]
 
 
 def _lower(column: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
@@ -215,6 +221,10 @@ def _lower(column: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
 
 def _within(whole: ColumnElement[Any], part: Any, dialect: str) -> ColumnElement[Any]:
     return (func.instr if dialect == "sqlite" else func.strpos)(whole, part) > 0
+
+
+def _has_part(part: str, dialect: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return _within(_lower(column, dialect), part, dialect)
 
 
 def _any_tag(

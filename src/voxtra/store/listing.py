@@ -17,7 +17,7 @@ that fills the page, or comes to the end, is the last:
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -27,9 +27,9 @@ from sqlalchemy import (
     Row,
     Select,
     Text,
+    TextClause,
     bindparam,
     func,
-    literal_column,
     select,
     text,
 )
@@ -40,7 +40,7 @@ from voxtra.store import search
 from voxtra.store.filters import Columns, Filter
 from voxtra.store.schema import recordings
 
-__all__ = ["Filter", "Page", "estimate", "page"]
+__all__ = ["Page", "estimate", "page"]
 
 NEAR: Final = 5_000
 FEW: Final = 20_000
@@ -49,7 +49,6 @@ LOOKED_UP: Final = 400
 """Candidates whose rows are read at once, at most."""
 
 _ID: Final = re.compile("[0-9a-f]{32}")
-_LAST_PLACE: Final = 2**63 - 1
 
 _PLACE: Final = text("SELECT place FROM recording_places WHERE recording_id = :id")
 
@@ -57,9 +56,12 @@ _PLACE: Final = text("SELECT place FROM recording_places WHERE recording_id = :i
 _CANDIDATES: Final = text(
     "SELECT place, recording_id FROM recording_words"
     " CROSS JOIN recording_places ON place = recording_words.rowid"
-    " WHERE words MATCH :words AND recording_words.rowid >= :low AND recording_words.rowid < :high"
+    " WHERE recording_words MATCH :words"
+    " AND recording_words.rowid >= :low AND recording_words.rowid < :high"
     " ORDER BY recording_words.rowid DESC LIMIT :count"
 )
+
+_HASHED: Final = "ARRAY(SELECT hashtextextended(word, 0) FROM unnest(:{}) AS word)"
 
 _IN_ORDER: Final = ("call_id", "conference_id", *search.ORDERED)
 """Filters that PostgreSQL has an index of in the order of ids, roughly the narrowest first."""
@@ -98,51 +100,144 @@ async def estimate(
 
 
 class _List:
-    """The list of a filter on one connection, and which columns of it are wanted."""
+    """The list of a filter on a connection; `columns` are wanted of its rows, the id among them."""
 
     def __init__(
         self,
         connection: AsyncConnection,
         tenant_id: str,
         wanted: Filter,
-        columns: Sequence[ColumnElement[Any]] | Columns,
+        columns: Iterable[ColumnElement[Any]],
     ) -> None:
         self._connection = connection
         self._tenant_id = tenant_id
         self._wanted = wanted
-        self._names = [each.name for each in columns]
-        self._sqlite = connection.dialect.name == "sqlite"
+        self._dialect = connection.dialect.name
+        self._names = [str(each.key) for each in columns]
 
     async def after(self, after: str, count: int) -> list[Row[Any]]:
         """Return up to `count` rows that come after an id ("": the first ones)."""
-        if self._wanted.is_plain or self._narrow == self._wanted:
+        if self._wanted.is_plain:
             return await self._in_order(after, count)
-        if self._sqlite:
-            return await self._by_place(after, count)
+        if self._dialect == "sqlite":
+            return await self._by_words(after, count)
+        if self._wanted == self._ordered:
+            return await self._in_order(after, count)
         rows, last = await self._near(after, count)
-        if len(rows) < count and last:
+        if last:
             rows += await self._far(last, count - len(rows))
         return rows
 
     @property
-    def _narrow(self) -> Filter:
-        """The filter with no more of it than an ordered index on PostgreSQL serves."""
+    def _ordered(self) -> Filter:
+        """As much of the filter as one ordered index of PostgreSQL serves."""
         wanted = self._wanted
         plain = Filter(since=wanted.since, until=wanted.until, deleted=wanted.deleted)
-        if wanted.deleted:
-            return plain  # the indexes leave tombstones out
-        for name in _IN_ORDER:
-            if name == "state":
-                if len(wanted.states) == 1:
+        if not wanted.deleted:  # tombstones are in none of them
+            for name in _IN_ORDER:
+                if name != "state" and (value := getattr(wanted, name)):
+                    return replace(plain, **{name: value})
+                if name == "state" and len(wanted.states) == 1:
                     return replace(plain, states=wanted.states)
-            elif value := getattr(wanted, name):
-                return replace(plain, **{name: value})
         return plain
 
     async def _in_order(self, after: str, count: int) -> list[Row[Any]]:
-        return await self._rows(self._select(self._wanted, after).limit(count))
+        """Read on in an ordered index until there are enough."""
+        query = self._query(self._wanted, recordings.c, after)
+        return await self._all(query.with_only_columns(*self._of(recordings.c)).limit(count))
 
-    async def _by_place(self, after: str, count: int) -> list[Row[Any]]:
-        """Return the next rows as the words of SQLite give them."""
-        low, high = (search.place_of(f"{each:0<16}") for each in self._wanted.span)
-...
+    async def _by_words(self, after: str, count: int) -> list[Row[Any]]:
+        """Read on in SQLite's index of words until there are enough."""
+        low, high = search.places(self._wanted.first_id, self._wanted.end_id)
+        if after:
+            known = (await self._connection.execute(_PLACE, {"id": after})).scalar()
+            high = min(high, search.place_of(after) if known is None else known)
+        found: list[Row[Any]] = []
+        asked = {"words": search.match(self._wanted.words(self._tenant_id)), "low": low}
+        ask = count
+        while len(found) < count:
+            given = await self._connection.execute(
+                _CANDIDATES, {**asked, "high": high, "count": ask}
+            )
+            candidates = given.all()
+            for at in range(0, len(candidates), LOOKED_UP):
+                some = candidates[at : at + LOOKED_UP]
+                found += await self._held([each.recording_id for each in some])
+            if len(candidates) < ask:
+                break
+            high, ask = candidates[-1].place, LOOKED_UP
+        return found[:count]
+
+    async def _near(self, after: str, count: int) -> tuple[list[Row[Any]], str]:
+        """Look through the next rows of PostgreSQL in order; return also the id that they end with
+        if there are more of them, and more are wanted.
+        """
+        order = self._query(self._ordered, recordings.c, after).limit(NEAR)
+        near = order.subquery()
+        wanted = self._query(self._wanted, near.c, "")
+        rows = await self._all(wanted.with_only_columns(*self._of(near.c)).limit(count))
+        if len(rows) == count:
+            return rows, ""
+        ids = order.with_only_columns(recordings.c.id).subquery()
+        found = await self._connection.execute(select(func.count(), func.min(ids.c.id)))
+        seen, last = found.one()
+        return rows, last if seen == NEAR else ""
+
+    async def _far(self, after: str, count: int) -> list[Row[Any]]:
+        """Look up on PostgreSQL all that have the words; too many of them are read in order."""
+        having = select(recordings.c.id).where(*self._hashed()).limit(FEW + 1).cte("having")
+        number = select(func.count()).select_from(having).scalar_subquery()
+        found: list[Row[Any]] = []
+        while len(found) < count:
+            newest = (
+                select(having.c.id)
+                .where(having.c.id >= self._wanted.first_id, having.c.id < after)
+                .order_by(having.c.id.desc())
+                .limit(LOOKED_UP)
+                .scalar_subquery()
+            )
+            given = await self._connection.execute(
+                select(number, func.array(newest, type_=ARRAY(Text)))
+            )
+            seen, ids = given.one()
+            if seen > FEW:
+                return found + await self._in_order(after, count - len(found))
+            found += await self._held(ids)
+            if len(ids) < LOOKED_UP:
+                break
+            after = ids[-1]
+        return found[:count]
+
+    def _hashed(self) -> Iterator[TextClause]:
+        """Yield what PostgreSQL's index of words is asked for."""
+        words = self._wanted.words(self._tenant_id)
+        single = [each[0] for each in words if len(each) == 1]
+        several = [list(each) for each in words if len(each) > 1]
+        for number, each in enumerate([single, *several]):
+            if each:
+                name = f"words{number}"
+                operator = "&&" if number else "@>"
+                condition = text(f"{search.HASHES} {operator} {_HASHED.format(name)}")
+                yield condition.bindparams(bindparam(name, each, ARRAY(Text)))
+
+    async def _held(self, ids: Sequence[str]) -> list[Row[Any]]:
+        """Return those candidates that the filter lets through, in their order."""
+        if not ids:
+            return []
+        query = self._query(self._wanted, recordings.c).where(recordings.c.id.in_(ids))
+        query = query.order_by(None).with_only_columns(*self._of(recordings.c))
+        rows = {row.id: row for row in await self._all(query)}
+        return [rows[each] for each in ids if each in rows]
+
+    def _query(self, wanted: Filter, columns: Columns, after: str = "") -> Select[Any]:
+        """Return the query for all columns of what a filter lets through, in order."""
+        query = select(*columns).where(*wanted.conditions(columns, self._tenant_id, self._dialect))
+        if after:
+            query = query.where(columns.id < after)
+        return query.order_by(columns.id.desc())
+
+    def _of(self, columns: Columns) -> list[ColumnElement[Any]]:
+        return [columns[name] for name in self._names]
+
+    async def _all(self, query: Select[Any]) -> list[Row[Any]]:
+        return list((await self._connection.execute(query)).all())

@@ -125,7 +125,12 @@ async def claim(
     limit: int,
 ) -> Claimed:
     """Take up to `limit` deliveries, due and the first of their lanes, longest due first."""
-    key = destination.endpoint_id
+    key, endpoint = destination.endpoint_id, None
+    if key:
+        chosen = select(webhook_endpoints).where(webhook_endpoints.c.id == key)
+        endpoint = endpoints.of_row((await connection.execute(chosen)).one())
+        if endpoint.disabled_at is not None or endpoint.deleted_at is not None:
+            return Claimed([], endpoint, 0)
     earlier = deliveries.alias()
     before = (
         select(earlier.c.seq)
@@ -156,7 +161,7 @@ async def claim(
     await _set_behind(connection, {row.seq: row.before for row in rows if row.before is not None})
     first = [row.seq for row in rows if row.before is None][:limit]
     if not first:
-        return Claimed([], None, len(rows))
+        return Claimed([], endpoint, len(rows))
     taken = await connection.execute(
         update(deliveries)
         .where(deliveries.c.seq.in_(first))
@@ -164,13 +169,7 @@ async def claim(
         .returning(*COLUMNS)
     )
     made = {row.seq: of_row(row) for row in taken}
-    chosen = select(webhook_endpoints).where(webhook_endpoints.c.id == key)
-    endpoint = (await connection.execute(chosen)).one_or_none()
-    return Claimed(
-        [made[seq] for seq in first],
-        None if endpoint is None else endpoints.of_row(endpoint),
-        len(rows),
-    )
+    return Claimed([made[seq] for seq in first], endpoint, len(rows))
 
 
 async def note(

@@ -33,7 +33,9 @@ __all__ = [
     "lowered",
     "match",
     "place_of",
+    "places",
     "scoped",
+    "sqlite_words",
     "trigrams",
 ]
 
@@ -67,6 +69,8 @@ _DIGITS: Final = 15
 """How many digits of an id, after its first, number its row on SQLite, for which 16 are too many.
 That is the time in milliseconds, whose first digit is 0 until the year 2527, and 12 random bits.
 """
+
+_ENDLESS: Final = 2**63 - 1
 
 CAPITALS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _SMALL: Final = str.maketrans(CAPITALS, CAPITALS.lower())
@@ -111,7 +115,14 @@ def place_of(recording_id: str) -> int:
     """Return the number of an id's row on SQLite. Where two ids have the same, the later one got
     the next that was free.
     """
-    return int(recording_id[1 : _DIGITS + 1], 16)
+    return int(f"{recording_id[1 : _DIGITS + 1]:0<{_DIGITS}}", 16)
+
+
+def places(first: str, end: str) -> tuple[int, int]:
+    """Return the numbers from and below which ids are that are at least `first` and below `end`;
+    each may be the beginning of an id, or "" for no bound.
+    """
+    return place_of(first) if first else -_ENDLESS, place_of(end) if end else _ENDLESS
 
 
 _SQLITE: Final = (
@@ -133,7 +144,7 @@ _SQLITE: Final = (
         wanted
       ), new.id FROM (SELECT $place AS wanted LIMIT 1);
       INSERT INTO recording_words (rowid, words)
-      SELECT place, $new_values || $new_texts FROM recording_places WHERE recording_id = new.id;
+      SELECT place, $new_words FROM recording_places WHERE recording_id = new.id;
     END
     """,
     """
@@ -150,7 +161,7 @@ _SQLITE: Final = (
     """
     CREATE TRIGGER recordings_words_delete AFTER DELETE ON recordings BEGIN
       INSERT INTO recording_words (recording_words, rowid, words)
-      SELECT 'delete', place, $old_values || $old_texts
+      SELECT 'delete', place, $old_words
       FROM recording_places WHERE recording_id = old.id;
       DELETE FROM recording_places WHERE recording_id = old.id;
     END
@@ -188,11 +199,17 @@ def _sqlite() -> Iterator[str]:
     for row in ("old", "new"):
         parts[f"{row}_values"] = _sqlite_values(row)
         parts[f"{row}_texts"] = _sqlite_texts(row)
+        parts[f"{row}_words"] = sqlite_words(row)
     yield from (Template(statement).substitute(parts) for statement in _SQLITE)
 
 
 def _changed(columns: Sequence[str]) -> str:
     return "(" + " OR ".join(f"old.{each} IS NOT new.{each}" for each in columns) + ")"
+
+
+def sqlite_words(row: str) -> str:
+    """Return the SQL for the text that SQLite is given as the words of a row."""
+    return f"{_sqlite_values(row)} || {_sqlite_texts(row)}"
 
 
 def _sqlite_values(row: str) -> str:

@@ -26,6 +26,7 @@ from voxtra.exceptions import (
 )
 from voxtra.model import RecordingState, Track
 from voxtra.store import exports, journal
+from voxtra.store.deliveries import waiting
 from voxtra.store.jobs import enqueue
 from voxtra.store.schema import deliveries, events, holds, recording_tags, recordings
 
@@ -126,6 +127,18 @@ async def delete(
         recording_tags.delete().where(recording_tags.c.recording_id == recording_id)
     )
     await exports.end_those_with(connection, tenant_id, recording_id, now=now)
+    # Sinks want the file. A sink's lane is the recording: nothing of another one waits behind it.
+    await connection.execute(
+        update(deliveries)
+        .where(waiting(), deliveries.c.recording_id == recording_id, deliveries.c.kind == "sink")
+        .values(
+            state="dead",
+            problem="the recording was deleted",
+            next_at=None,
+            leased_by="",
+            finished_at=now,
+        )
+    )
     await _blank(connection, recording_id)
     await enqueue(connection, JOB, recording_id, tenant_id=tenant_id)
     stone = _tombstone(row, now, actor, reason)
@@ -186,7 +199,9 @@ async def _check(connection: AsyncConnection, row: Row[Any]) -> None:
 async def _blank(connection: AsyncConnection, recording_id: str) -> None:
     """Take the people out of what was told of a recording; the shape stays, for its readers."""
     told = await connection.execute(
-        select(events.c.seq, events.c.data).where(events.c.recording_id == recording_id)
+        select(events.c.seq, events.c.data)
+        .where(events.c.recording_id == recording_id)
+        .order_by(events.c.seq)
     )
     if blanked := [{"of": row.seq, "new": _blanked(row.data)} for row in told]:
         await connection.execute(
@@ -194,7 +209,9 @@ async def _blank(connection: AsyncConnection, recording_id: str) -> None:
             blanked,
         )
     sent = await connection.execute(
-        select(deliveries.c.seq, deliveries.c.body).where(deliveries.c.recording_id == recording_id)
+        select(deliveries.c.seq, deliveries.c.body)
+        .where(deliveries.c.recording_id == recording_id)
+        .order_by(deliveries.c.seq)
     )
     if blanked := [
         {

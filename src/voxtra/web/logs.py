@@ -28,6 +28,10 @@ _SECRETS: Final = (
 )
 
 
+_TALKATIVE: Final = ("alembic", "uvicorn")
+"""Loggers whose INFO says nothing about the service."""
+
+
 class _Lines(logging.StreamHandler[TextIO]):
     """The one handler of ours."""
 
@@ -75,6 +79,8 @@ def configure(*, json: bool, level: str = "INFO", stream: TextIO | None = None) 
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     # Its lines hold the query, and so the token; ours say the same without it.
     logging.getLogger("uvicorn.access").disabled = True
 

@@ -8,7 +8,6 @@ of the whole service, whichever of its processes is asked.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from typing import Final
 
@@ -64,7 +63,10 @@ class Metrics:
             "deliveries_oldest_seconds", "Age of the oldest delivery that has not arrived."
         )
         self._events = self._gauge("events_last", "Number of the newest event.")
-        self._disk = self._gauge("disk_bytes", "The disk of the service's files.", "what")
+        self._used = self._gauge("disk_used_ratio", "Used share of the fullest disk.")
+        self._free = self._gauge("disk_free_bytes", "Bytes left on the fullest disk.")
+        self._pressure = self._gauge("disk_pressure", "0: none, 1: low, 2: tight, 3: full.")
+        self._refusing = self._gauge("disk_refuses_recordings", "1: no new recording begins.")
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request; `route` is a template, `status` 0 if it was never answered."""
@@ -93,9 +95,12 @@ class Metrics:
         now = self._service.clock()
         self._age.set(0 if oldest is None else max(0.0, (now - oldest).total_seconds()))
         self._events.set(found.events)
-        disk = shutil.disk_usage(self._service.data_dir)
-        self._disk.labels("used").set(disk.used)
-        self._disk.labels("free").set(disk.free)
+        plan = self._service.disk.plan
+        self._pressure.set(plan.pressure)
+        self._refusing.set(plan.refuse_recordings)
+        if plan.volume is not None:
+            self._used.set(plan.volume.used)
+            self._free.set(plan.volume.free)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"voxtra_{name}", text, labels, registry=self.registry)

@@ -235,6 +235,9 @@ PROBLEMS: Final[Mapping[str, Kind]] = {
         "The stored audio can't be read at the moment",
         "Try again after the seconds in Retry-After.",
     ),
+    "disk_full": Kind(
+        507, "The disk is nearly full", "Free some space or enlarge the disk; the cause names it."
+    ),
     "too_much_work": Kind(
         503, "The answer would take too long", "Narrow the request: a shorter time range."
     ),
@@ -310,8 +313,11 @@ def answer(problem: Problem, scope: Scope) -> Response:
 async def handle(request: Request, error: Exception) -> Response:
     """Answer an error that escaped from a handler."""
     problem = problem_of(error)
-    if problem.kind.status >= 500:
-        log.error("%s %s: %s", request.method, request.scope["path"], problem, exc_info=error)
+    where = request.method, request.scope["path"]
+    if problem.code == "internal_error":
+        log.error("%s %s failed", *where, exc_info=error)
+    elif problem.kind.status >= 500:
+        log.warning("%s %s: %s: %s", *where, problem.code, error)
     return answer(problem, request.scope)
 
 

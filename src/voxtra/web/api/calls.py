@@ -18,10 +18,11 @@ from voxtra.store import calls as store
 from voxtra.store import library
 from voxtra.web.auth import Principal, note, require
 from voxtra.web.bodies import Body, example
+from voxtra.web.call_resources import Call, CallPage, call_resource
 from voxtra.web.holders import Active, Start, Verb, moment_of, record, settled, token_of_moment
 from voxtra.web.paging import PageSize, PageToken
 from voxtra.web.problems import Problem, problems
-from voxtra.web.resources import Call, CallPage, call_resource, json_response
+from voxtra.web.resources import json_response
 from voxtra.web.site import service_of
 
 __all__ = ["router"]

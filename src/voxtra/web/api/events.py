@@ -61,6 +61,20 @@ _EXAMPLE: Final = (
     '"data":{"recording_id":"0199f3a2c4d07c1e9b52a6f0d3e81b47"}}\n\n'
 )
 
+_SCHEMA: Final = {
+    "type": "object",
+    "description": "One event of the stream.",
+    "properties": {
+        "id": {"type": "string", "description": "Its number: what Last-Event-ID takes."},
+        "event": {"type": "string", "description": "Its type."},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/Event"},
+        },
+    },
+}
+
 
 @router.get(
     "",
@@ -68,7 +82,7 @@ _EXAMPLE: Final = (
     responses={
         200: {
             "description": "The stream. It ends when the key is no longer valid.",
-            "content": {_MEDIA_TYPE: {"schema": {"type": "string"}, "example": _EXAMPLE}},
+            "content": {_MEDIA_TYPE: {"schema": _SCHEMA, "example": _EXAMPLE}},
         },
         **problems("too_many_streams"),
     },

@@ -6,17 +6,22 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Request
-from pydantic import Field
+from pydantic import Field, model_validator
 from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
 from voxtra.store import exports as store
+from voxtra.store import listing
+from voxtra.store.database import Database
+from voxtra.store.filters import Filter
 from voxtra.web.auth import Principal, note, require
 from voxtra.web.bodies import Body, example
 from voxtra.web.files import serve
+from voxtra.web.filtering import RecordingFilter
 from voxtra.web.paging import PageSize, PageToken, position_of, token_of
 from voxtra.web.problems import Problem, problems
 from voxtra.web.resources import Export, ExportPage, export_resource, json_response
@@ -28,6 +33,8 @@ router = APIRouter(prefix="/v1.0/recordings", tags=["exports"])
 
 SOON: Final = "2"
 """Seconds after which an unfinished export is worth another look."""
+
+FOUND_AT_ONCE: Final = 500
 
 _Exporter = Annotated[Principal, require("recordings:export")]
 
@@ -48,14 +55,24 @@ _FILE_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 
 
 class ExportToMake(Body):
-    """Which recordings are exported."""
+    """Which recordings are exported: those of some ids, or all that a filter finds now."""
 
     model_config = example({"recording_ids": ["0199f3a2c4d07c1e9b52a6f0d3e81b47"]})
 
-    recording_ids: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=200)]],
-        Field(min_length=1, max_length=store.MOST),
-    ]
+    recording_ids: (
+        Annotated[
+            list[Annotated[str, Field(min_length=1, max_length=200)]],
+            Field(min_length=1, max_length=store.MOST),
+        ]
+        | None
+    ) = None
+    filter: RecordingFilter | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.recording_ids is None) == (self.filter is None):
+            raise ValueError("Give either recording_ids or a filter")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +86,7 @@ class _Archive:
     media_type: str = "application/zip"
 
 
-@router.post("/export", status_code=202, response_model=Export)
+@router.post("/export", status_code=202, response_model=Export, responses=problems("disk_full"))
 async def create_export(request: Request, principal: _Exporter, wanted: ExportToMake) -> Response:
     """Ask for an archive of recordings, which is made in the background.
 
@@ -77,13 +94,20 @@ async def create_export(request: Request, principal: _Exporter, wanted: ExportTo
     is ready the webhook export.available tells.
     """
     service = service_of(request)
+    if service.disk.plan.refuse_exports:
+        raise Problem("disk_full", service.disk.plan.cause)
+    recording_ids, found_by = wanted.recording_ids or [], {}
+    if wanted.filter is not None:
+        found_by = {"filter": wanted.filter.model_dump(mode="json", exclude_defaults=True)}
+        recording_ids = await _found(service.database, principal.tenant_id, wanted.filter.filter())
     async with service.database.write() as connection:
         export_id = await store.create(
             connection,
             principal.tenant_id,
-            wanted.recording_ids,
+            recording_ids,
             created_by=principal.id,
             now=service.clock(),
+            wanted=found_by,
         )
         row = await _get(connection, principal, export_id)
         await note(connection, request, principal, "export.created", export_id, total=row.total)
@@ -153,7 +177,26 @@ async def get_export_file(request: Request, principal: _Exporter, export_id: str
     return answer
 
 
-async def _get(connection: Any, principal: Principal, export_id: str) -> Row[Any]:
+async def _found(database: Database, tenant_id: str, wanted: Filter) -> list[str]:
+    """Return the ids that a filter finds. Raises `Problem` for none and for too many."""
+    ids: list[str] = []
+    after = ""
+    async with database.read() as connection:
+        while len(ids) <= store.MOST:
+            page = await listing.page(
+                connection, tenant_id, wanted, size=FOUND_AT_ONCE, after=after
+            )
+            ids += [row.id for row in page.rows]
+            after = page.next_after
+            if not after:
+                break
+    if 0 < len(ids) <= store.MOST:
+        return ids
+    problem = f"Finds more than {store.MOST} recordings; narrow it." if ids else "Finds nothing."
+    raise Problem("invalid_request", f"filter: {problem}", field="filter")
+
+
+async def _get(connection: AsyncConnection, principal: Principal, export_id: str) -> Row[Any]:
     row = await store.get(connection, principal.tenant_id, export_id)
     if row is None:
         raise Problem("export_not_found")

@@ -17,12 +17,14 @@ from voxtra.blobs.base import BlobNotFound
 from voxtra.exceptions import RecordingNotReady
 from voxtra.model import RecordingState
 from voxtra.service.files import Audio, NotRenderable, Shape
-from voxtra.store import holds, library, retention, tombstones
+from voxtra.store import holds, library, listing, retention, tombstones
 from voxtra.web.auth import Principal, note, require
 from voxtra.web.bodies import Body, example
 from voxtra.web.files import safe_name, serve
+from voxtra.web.filtering import RecordingQuery
+from voxtra.web.paging import position_of, token_of
 from voxtra.web.problems import Problem, problems
-from voxtra.web.resources import Recording, json_response, recording_resource
+from voxtra.web.resources import Recording, RecordingPage, json_response, recording_resource
 from voxtra.web.site import service_of
 
 __all__ = ["check_there", "router"]
@@ -42,6 +44,15 @@ _Deleter = Annotated[Principal, require("recordings:delete")]
 _GONE: Final = ("recording_not_found", "recording_deleted", "recording_expired")
 _NO_FILE: Final = (*_GONE, "recording_not_ready", "recording_failed", "blob_unavailable")
 
+_PEAKS: Final = {
+    "version": 2,
+    "channels": 1,
+    "sample_rate": 8000,
+    "samples_per_pixel": 400,
+    "bits": 8,
+    "length": 3,
+    "data": [-4, 5, -61, 58, -12, 9],
+}
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 _AUDIO: Final = dict.fromkeys(("audio/wav", "audio/mpeg", "audio/ogg"), _BINARY)
 _FILE_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
@@ -75,6 +86,21 @@ class Reason(Body):
     model_config = example({"reason": "case 2026-118"})
 
     reason: Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
+
+
+@router.get("", response_model=RecordingPage)
+async def list_recordings(
+    request: Request, principal: _Reader, query: Annotated[RecordingQuery, Query()]
+) -> Response:
+    """List the recordings that have all of what is given, newest first."""
+    wanted, after = query.filter(), position_of(query.page_token)
+    async with service_of(request).database.read() as connection:
+        page = await listing.page(
+            connection, principal.tenant_id, wanted, size=query.page_size, after=after
+        )
+    token = token_of(page.next_after) if page.next_after else ""
+    shown = [recording_resource(row) for row in page.rows]
+    return json_response({"result": shown, "next_page_token": token})
 
 
 @router.get("/{recording_id}", response_model=Recording, responses=problems("recording_not_found"))
@@ -240,7 +266,7 @@ async def get_file(
         200: {
             "description": "The waveform, as audiowaveform writes it.",
             "content": {
-                "application/json": {"schema": {"type": "object"}},
+                "application/json": {"schema": {"type": "object"}, "example": _PEAKS},
                 "application/octet-stream": _BINARY,
             },
         },
