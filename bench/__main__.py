@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from bench import cycles, dispatch, download, export, ingest, latency, memory
+from bench import available, cycles, dispatch, download, export, ingest, latency, listing, memory
 from bench.report import Row, print_json, print_table
 from voxtra.lab.instance import Lab
 from voxtra.lab.pbx import Pbx
@@ -23,6 +23,8 @@ BENCHES: Final[dict[str, tuple[_Measure, int]]] = {
     "export": (export.measure, 40),
     "ingest": (ingest.measure, 20),
     "download": (download.measure, 20),
+    "listing": (listing.measure, 3000),
+    "available": (available.measure, 300),
 }
 
 

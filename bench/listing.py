@@ -94,10 +94,8 @@ def stock(rows: int) -> Iterator[dict[str, Any]]:
         recording_id = f"{milliseconds:012x}7{digits[:3]}8{digits[3:]}"
         inbound = random.random() < 0.7
         stranger = f"4915{random.getrandbits(30):010d}"
-        own = (
-            f"49300000{random.randrange(5)}",
-            f"498000{min(random.choices(range(100), k=2)):02d}",
-        )
+        trunk = f"49300000{random.randrange(5)}"
+        main = f"498000{min(random.choices(range(100), k=2)):02d}"
         queue = int(random.random() ** 2 * 20)
         state = "available" if not inbound or random.random() < 0.94 else "failed"
         seconds = random.expovariate(1 / 180)
@@ -208,10 +206,10 @@ def _fill(path: Path, rows: int) -> None:
         name = "recordings_words_insert"
         query = "SELECT sql FROM sqlite_master WHERE name = ?"
         (trigger,) = database.execute(query, (name,)).fetchone()
-        database.execute("BEGIN")
         database.execute(f"DROP TRIGGER {name}")
         given = stock(rows)
         while some := list(islice(given, BATCH)):
+            database.execute("BEGIN")
             columns, marks = ", ".join(some[0]), ", ".join("?" * len(some[0]))
             database.executemany(
                 f"INSERT INTO recordings ({columns}) VALUES ({marks})",
@@ -227,5 +225,5 @@ def _fill(path: Path, rows: int) -> None:
                 " JOIN recording_places ON recording_id = new.id WHERE new.id >= ? ORDER BY place",
                 (some[0]["id"],),
             )
+            database.execute("COMMIT")
         database.execute(trigger)
-        database.execute("COMMIT")

@@ -47,7 +47,10 @@ LAYERS: Final = (
     # the service over HTTP
     "voxtra.web voxtra.web.*",
     # what people type
-    "voxtra.preflight voxtra.scaffold voxtra.cli voxtra.cli.* voxtra.__main__",
+    """
+    voxtra.preflight voxtra.scaffold voxtra.commands voxtra.commands.*
+    voxtra.cli voxtra.cli.* voxtra.__main__
+    """,
 )
 """Patterns of module names, lowest layer first; a module imports its own layer and those below."""
 
@@ -75,7 +78,7 @@ SPEAK_ARI: Final = """
     voxtra.telephony.capture voxtra.telephony.dialling voxtra.telephony.playback
     voxtra.telephony.reading voxtra.telephony.stored
     voxtra voxtra.app
-    voxtra.lab.* voxtra.preflight voxtra.cli voxtra.cli.*
+    voxtra.lab.* voxtra.preflight voxtra.commands.adopt voxtra.cli voxtra.cli.*
     voxtra.service.node
 """
 """Who may know that there is ARI. The root and the app name `ARIClient` for `app.ari`, no more; a

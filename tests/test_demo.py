@@ -225,21 +225,30 @@ def test_a_call_that_goes_otherwise_fails_the_demo(
 def test_a_call_that_is_not_answered_fails_the_demo(
     tmp_path: Path, own_state: dict[str, str]
 ) -> None:
-    """A handler that lets nobody in is an error with the cause."""
+    """A handler that lets nobody in is an error with the cause; what the app prints is shown."""
     refusing = service(
-        tmp_path / "refusing", "async def answer(call):\n    await call.hangup('busy')\n"
+        tmp_path / "refusing",
+        "print('loaded', flush=True)\nasync def answer(call):\n    await call.hangup('busy')\n",
     )
-    assert "it was not answered (cause 17)" in complaint(demo(own_state, refusing))
+    done = demo(own_state, refusing)
+    assert "it was not answered (cause 17)" in complaint(done)
+    assert "serve │ loaded\n" in done.stdout
     assert left_running(tmp_path) == {}
 
 
-def test_a_service_that_can_not_start_fails_the_demo(
-    tmp_path: Path, own_state: dict[str, str]
-) -> None:
-    """A broken app and a port that somebody has are told in the service's own words."""
+def test_a_broken_app_fails_the_demo(tmp_path: Path, own_state: dict[str, str]) -> None:
+    """A service that can't start is told in its own words, and a key that is lost by its file."""
     broken = service(tmp_path / "broken", "raise SystemExit('no licence')\n")
     line = complaint(demo(own_state, broken))
     assert "voxtra serve has ended with code 1; it said: no licence" in line
+    key = tmp_path / "voxtra/demo/data/admin.key"
+    key.unlink()
+    assert f"{key}: can't be read: No such file" in complaint(demo(own_state))
+    assert left_running(tmp_path) == {}
+
+
+def test_a_port_that_somebody_has_fails_the_demo(tmp_path: Path, own_state: dict[str, str]) -> None:
+    """A port that is asked for is not replaced by another one."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         line = complaint(demo({**own_state, "VOXTRA_PORT": port}))

@@ -17,6 +17,7 @@ from typing import Any, Final, Self, TypeVar, overload
 from voxtra.aftermath import Aftermath
 from voxtra.ari import ARIClient
 from voxtra.catalog import MemoryRecordingStore, RecordingStore
+from voxtra.conference import Conference
 from voxtra.config import VoxtraConfig
 from voxtra.events import VoxtraEvent
 from voxtra.exceptions import ConfigurationError
@@ -316,6 +317,10 @@ class VoxtraApp:
     def get_session(self, session_id: str) -> CallSession | None:
         """Return a call that is up now."""
         return self._calls.sessions.get(session_id) if self._calls else None
+
+    def get_conference(self, conference_id: str) -> Conference | None:
+        """Return a conference that is not over."""
+        return self._calls.conferences.get(conference_id) if self._calls else None
 
     @property
     def unrouted_calls(self) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from voxtra.bridge import Bridge
 from voxtra.events import EventType, VoxtraEvent
-from voxtra.exceptions import RecordingError
+from voxtra.exceptions import ConferenceEmpty
 from voxtra.ids import own_id
-from voxtra.model import DEFAULT_TENANT, RecordingTarget, Subject
+from voxtra.model import DEFAULT_TENANT, EndReason, RecordingTarget, Subject
 from voxtra.recorder import Recorder
 from voxtra.telephony.base import BaseTelephonyAdapter
 
@@ -22,7 +22,8 @@ __all__ = ["Conference"]
 class Conference(Bridge):
     """A conversation of any number of calls, none included; `close` ends it.
 
-    Who joins and leaves is published. It is recorded as a whole, everybody mixed.
+    `close` finishes its recording, lets the calls go on by themselves and destroys the bridge. Who
+    joins and leaves is published. It is recorded as a whole, everybody mixed.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Conference(Bridge):
         name: str = "",
         tenant_id: str = DEFAULT_TENANT,
         conference_id: str = "",
+        metadata: Mapping[str, Any] | None = None,
     ) -> None:
         made = conference_id or own_id("conference")
         super().__init__(
@@ -42,6 +44,7 @@ class Conference(Bridge):
         self.id = made
         self.name = name
         self.tenant_id = tenant_id
+        self.metadata = dict(metadata or {})
         self._publish = publish
 
     async def begin(self) -> None:
@@ -54,13 +57,6 @@ class Conference(Bridge):
         for session in members:
             self._enter(session)
 
-    async def close(self) -> None:
-        """End it: finish its recording, let the calls go on by themselves, destroy the bridge."""
-        ending = not self.is_over
-        await super().close()
-        if ending:
-            self._tell(EventType.CONFERENCE_ENDED)
-
     def _enter(self, session: CallSession) -> None:
         super()._enter(session)
         self._tell(EventType.CONFERENCE_JOINED, call_id=session.id)
@@ -71,14 +67,20 @@ class Conference(Bridge):
             self._tell(EventType.CONFERENCE_LEFT, call_id=session.id)
         return was_in
 
+    async def _close(self, reason: EndReason) -> None:
+        try:
+            await super()._close(reason)
+        finally:
+            # Here, and not in `close`: who asked for it may be gone before it is done.
+            self._tell(EventType.CONFERENCE_ENDED)
+
     def _end_if_alone(self) -> None:
         """It lasts."""
 
     def _subject(self, target: RecordingTarget) -> Subject:
         subject = super()._subject(target)
         if not self.members:
-            # Asterisk ends the recording of an empty bridge after 4 s, with nothing in it.
-            raise RecordingError(f"nobody is in conference {self.id}; add a participant first")
+            raise ConferenceEmpty(self.id)
         return subject
 
     def _tell(self, kind: EventType, **data: object) -> None:

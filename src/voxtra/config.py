@@ -245,7 +245,7 @@ class ServiceConfig(_Block):
 
     node: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*$")] = ""
     data_dir: str = ""
-    ingest_workers: Annotated[_Count, Field(ge=1)] = 2
+    ingest_workers: Annotated[_Count, Field(ge=1)] = 4
 
 
 class DatabaseConfig(_Block):

@@ -30,6 +30,7 @@
     * `RecordingEnded`: nothing about it can be changed any more
     * `RecordingFailed`: it did not start, or there is nothing in it
     * `InvalidRecordingName`: refused before it reached the PBX
+    * `ConferenceEmpty`: there is nobody in it whom a recording could be of
     * `RecordingNotActive`: there is no active recording to stop or change
     * `RecordingNotReady`: its file is not there yet
     * `RecordingHeld`: a legal hold forbids it
@@ -51,6 +52,7 @@ __all__ = [
     "CallError",
     "CallNotAnswered",
     "ConfigurationError",
+    "ConferenceEmpty",
     "Conflict",
     "DialFailed",
     "Forbidden",
@@ -245,6 +247,14 @@ class InvalidRecordingName(RecordingError, ValueError):
         self.name = name
         self.reason = reason
         super().__init__(f"recording name {name!r}: {reason}")
+
+
+class ConferenceEmpty(RecordingError):
+    """Nobody is in the conference: Asterisk would end its recording after four seconds."""
+
+    def __init__(self, conference_id: str) -> None:
+        self.conference_id = conference_id
+        super().__init__(f"nobody is in conference {conference_id}; add a participant first")
 
 
 class RecordingNotActive(RecordingError):

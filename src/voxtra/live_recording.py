@@ -37,6 +37,7 @@ class LiveRecording:
         "lock",
         "mute_unknown",
         "orphan",
+        "pause_unknown",
         "recording",
         "settled",
         "sink",
@@ -57,7 +58,7 @@ class LiveRecording:
         self.lock = asyncio.Lock()
         self.writing = asyncio.Lock()
         self.cancelled = False
-        self.mute_unknown = False
+        self.mute_unknown = self.pause_unknown = False
         self.target_gone: asyncio.Future[None] = loop.create_future()
         self.hint = 0
         self.gap: Gap | None = None

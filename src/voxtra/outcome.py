@@ -48,7 +48,9 @@ async def probed(live: LiveRecording, adapter: BaseTelephonyAdapter) -> Change |
     A recording that runs is said to have started: while one is stopping, that asks for its stop
     again.
     """
-    for delay in chain([EVENT_GRACE], delays(EVENT_GRACE, cap=PROBE_CAP)):
+    # Of what an earlier run began, no word can be on its way.
+    first = 0.0 if live.orphan else EVENT_GRACE
+    for delay in chain([first], delays(EVENT_GRACE, cap=PROBE_CAP)):
         await asyncio.wait([live.ended], timeout=delay)
         recording = live.recording
         if recording.ended_at is not None:

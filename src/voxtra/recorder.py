@@ -53,7 +53,6 @@ STOP_DEADLINE: Final = 20.0
 still seen through.
 """
 
-
 STOPPED_AFTER: Final = 5.0
 """Seconds after its maximum at which a recording is stopped; Asterisk does it up to one late."""
 
@@ -117,12 +116,12 @@ class Recorder:
         told = "call" if sink is not None else "app" if self._default_sink is not None else ""
         recording = replace(recording, tracks=self._adapter.plan_capture(recording), sink=told)
         live = self._take(recording, sink if sink is not None else self._default_sink)
-        self._aftermath.taken(live)
         try:
             await self._store.insert(recording)
         except BaseException:
             self._drop(live)
             raise
+        self._aftermath.taken(live)
         try:
             await self._adapter.start_capture(recording)
         except (TimeoutError, RequestTimeout):
@@ -236,17 +235,24 @@ class Recorder:
 
     async def pause(self, recording_id: str, *, on: bool) -> None:
         """Pause or resume: the paused part is not in the file. Doing it twice changes nothing."""
-        live = self._running(recording_id)
-        async with live.lock:
-            if live.recording.paused is on:
-                return
-            await self._change(live, self._adapter.pause_capture(live.recording, on=on), pause, on)
+        await self._to_its_end(self._pause(self._running(recording_id), on=on))
 
     async def mute(self, recording_id: str, *, on: bool) -> None:
         """Mute or unmute: the muted part is silence in the file. Doing it twice changes nothing (on
         Asterisk it would).
         """
-        live = self._running(recording_id)
+        await self._to_its_end(self._mute(self._running(recording_id), on=on))
+
+    async def _pause(self, live: LiveRecording, *, on: bool) -> None:
+        async with live.lock:
+            if live.recording.paused is on and not live.pause_unknown:
+                return
+            # To ask once more is harmless; not to ask could leave the rest of the call out.
+            live.pause_unknown = True
+            await self._change(live, self._adapter.pause_capture(live.recording, on=on), pause, on)
+            live.pause_unknown = False
+
+    async def _mute(self, live: LiveRecording, *, on: bool) -> None:
         async with live.lock:
             if live.mute_unknown:
                 raise RecordingError(MUTE_UNKNOWN)
@@ -255,13 +261,25 @@ class Recorder:
             # Until the PBX has answered, whether it is muted is unknown, and asking again might
             # undo it: somebody's card number would be in the file that we say is silent.
             live.mute_unknown = True
+            request = self._adapter.mute_capture(live.recording, on=on)
             try:
-                await self._change(
-                    live, self._adapter.mute_capture(live.recording, on=on), mute, on
-                )
+                await self._change(live, request, mute, on)
             except TelephonyError as error:
                 raise RecordingError(f"{error}; {MUTE_UNKNOWN}") from error
             live.mute_unknown = False
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
+        """Carry out a live operation whole, also when who asked for it is cancelled: what the PBX
+        does and what the row says must not part.
+        """
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(self._reap)  # nobody else hears of its failure
+            raise
 
     async def cancel(self, recording_id: str) -> None:
         """Stop and discard: no file is kept and no sink is called."""
@@ -338,7 +356,9 @@ class Recorder:
                 before = recording.requested_at is None or recording.requested_at <= gap.lost_at
                 if gap.restarted and before:
                     live.gap = live.gap or gap
-                self._effect(live, Effect.PROBE)
+                # What is being started the PBX may not know of yet; `start` finds out about it.
+                if recording.started_at is not None or live.orphan:
+                    self._effect(live, Effect.PROBE)
 
     def running(self) -> list[Recording]:
         """Return the recordings that have not ended."""
@@ -403,20 +423,17 @@ class Recorder:
                 del index[key]
 
     def _keys(self, live: LiveRecording) -> tuple[tuple[dict[str, list[LiveRecording]], str], ...]:
-        """Return the indexes a recording is in, and under which key."""
         return (
             (self._by_holder, live.recording.holder_id),
             (self._by_target, live.recording.target_id),
         )
 
     def _feed(self, live: LiveRecording, change: Change) -> None:
-        """Hand in a change; it is applied in its turn."""
         live.changes.append(change)
         if live.applying is None:
             live.applying = self._spawn(self._apply_all(live))
 
     async def _applied(self, live: LiveRecording) -> None:
-        """Wait until all changes handed in so far are applied."""
         while live.applying is not None:
             await asyncio.shield(live.applying)
 
@@ -522,7 +539,6 @@ class Recorder:
         await self._applied(live)
 
     async def _settle(self, live: LiveRecording) -> None:
-        """Have told who is to be told, once."""
         try:
             await self._aftermath.settle(live)
         finally:
@@ -558,6 +574,8 @@ class Recorder:
             while not live.recording.state.is_final:
                 old = live.recording
                 new = note(old, _now(), on=on)
+                if new == old:
+                    return
                 if await self._store.replace(old, new):
                     live.recording = new
                     for event in news(old, new):

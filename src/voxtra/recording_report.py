@@ -19,7 +19,7 @@ def event_of(kind: EventType, recording: Recording, **data: object) -> VoxtraEve
     reason = {"end_reason": recording.end_reason.value} if recording.end_reason else {}
     return VoxtraEvent(
         kind,
-        recording.call_id,
+        recording.call_id or recording.conference_id,
         {
             "recording_id": recording.id,
             "name": recording.name,

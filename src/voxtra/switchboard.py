@@ -230,13 +230,30 @@ class Switchboard:
         """Have a call of ours that was answered served like one that came for an extension."""
         self._spawn(self._serve(session, extension))
 
-    async def conference(self, name: str = "", *, tenant_id: str = DEFAULT_TENANT) -> Conference:
+    async def conference(
+        self,
+        name: str = "",
+        *,
+        tenant_id: str = DEFAULT_TENANT,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Conference:
         """Make a conference, which lasts until it is closed."""
         made = Conference(
-            self._telephony, self._recorder, self._publish, name=name, tenant_id=tenant_id
+            self._telephony,
+            self._recorder,
+            self._publish,
+            name=name,
+            tenant_id=tenant_id,
+            metadata=metadata,
         )
-        await made.begin()
-        self._keep(made)
+        # Whose it is must be known with its first event.
+        self.conferences[made.id] = made
+        try:
+            await made.begin()
+        except BaseException:
+            del self.conferences[made.id]
+            raise
+        self._spawn(self._forget(made))
         return made
 
     async def resume_conference(self, conference_id: str, name: str, tenant_id: str) -> bool:
@@ -252,17 +269,14 @@ class Switchboard:
             tenant_id=tenant_id,
             conference_id=conference_id,
         )
+        self.conferences[known.id] = known
         known.resume([self.sessions[each] for each in members if each in self.sessions])
-        self._keep(known)
+        self._spawn(self._forget(known))
         return True
 
     async def close_conferences(self) -> None:
         """End all conferences."""
         await asyncio.gather(*(each.close() for each in list(self.conferences.values())))
-
-    def _keep(self, conference: Conference) -> None:
-        self.conferences[conference.id] = conference
-        self._spawn(self._forget(conference))
 
     async def _forget(self, conference: Conference) -> None:
         await conference.wait()

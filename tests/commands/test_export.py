@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import hashlib
 import io
 import json
-import os
 import signal
 import subprocess
-import time
 import zipfile
-from pathlib import Path
 
-import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.commandline import VOXTRA
 from tests.commands.office import Office
-from voxtra.store.schema import exports, jobs, utc_now
+from tests.system.support import eventually
+from voxtra.blobs.local import LocalStore
+from voxtra.service.export import Exporter
+from voxtra.store.database import Database
+from voxtra.store.jobs import Job, Queue
+from voxtra.store.schema import exports, jobs
 
 
 def states(office: Office) -> list[tuple[str, str]]:
@@ -77,7 +79,9 @@ def test_a_filter_says_which(office: Office) -> None:
         ([wanted, "--tenant", "acme"], "no tenant 'acme'"),
     ):
         assert said in office.run("recordings", "export", *options, "-o", other).complaint
-    assert "exists already" in office.run("recordings", "export", wanted, "-o", str(target)).complaint
+    assert (
+        "exists already" in office.run("recordings", "export", wanted, "-o", str(target)).complaint
+    )
     assert not (office.folder / "other.zip").exists()
 
 
@@ -96,56 +100,75 @@ def test_what_can_not_be_had_is_said(office: Office) -> None:
     assert results == {good: "ok", bad: "unreadable", "nothing": "not_found"}
 
 
-def test_an_export_that_the_service_makes_is_waited_for(office: Office) -> None:
-    """A worker of the service has taken the job: its archive is copied when it is there."""
-    made = office.record(b"audio")
+async def take(connection: AsyncConnection) -> None:
+    """Have every job taken at once, by a worker that says nothing more."""
+    await connection.execute(
+        text(
+            "CREATE TRIGGER taken AFTER INSERT ON jobs BEGIN UPDATE jobs "
+            "SET leased_by = 'somebody', leased_until = 4102444800000000, attempts = 1; END"
+        )
+    )
+
+
+def exporting(office: Office, recording_id: str) -> subprocess.Popen[str]:
+    """Begin an export as a process of its own."""
     target = office.folder / "out.zip"
-    worker = subprocess.Popen(
-        [VOXTRA, "worker", "-c", office.config],
+    return subprocess.Popen(
+        [VOXTRA, "recordings", "export", recording_id, "-o", target, "-c", office.config],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+async def begun(office: Office) -> None:
+    """Wait until an export was asked for."""
+    database = Database(office.url)
     try:
-        assert worker.stdout is not None
-        assert "working" in worker.stdout.readline()
-        done = office.run("recordings", "export", made, "-o", str(target))
-        assert done.code == 0, done
+
+        async def asked() -> bool:
+            async with database.read() as connection:
+                return (await connection.execute(select(exports.c.id))).first() is not None
+
+        await eventually(asked, timeout=60)
     finally:
-        worker.send_signal(signal.SIGTERM)
-        worker.communicate(timeout=30)
-    with zipfile.ZipFile(target) as archive:
+        await database.close()
+
+
+def test_an_export_that_the_service_makes_is_waited_for(office: Office) -> None:
+    """A worker of the service is at the job: its archive is copied when it is there."""
+    made = office.record(b"audio")
+    office.write(take)
+
+    async def make() -> None:
+        await begun(office)
+        database, blobs = Database(office.url), LocalStore(office.folder / "data" / "blobs")
+        async with database.read() as connection:
+            row = (await connection.execute(select(jobs))).one()
+        job = Job(row.id, row.tenant_id, row.kind, row.subject_id, {}, {}, 1, row.leased_by)
+        work = office.folder / "work"
+        await Exporter(database, Queue(database, "somebody"), blobs, work).run(job)
+        blobs.close()
+        await database.close()
+
+    with exporting(office, made) as process:
+        asyncio.run(make())
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert out.endswith("1 of 1 recordings\n")
+    with zipfile.ZipFile(office.folder / "out.zip") as archive:
         assert len(archive.namelist()) == 3
+    assert states(office) == [("expired", "")]
 
 
 def test_what_is_given_up_leaves_nothing(office: Office) -> None:
-    """Ctrl-C while somebody else makes it: no file, and an export that nobody goes on with."""
+    """Ctrl-C while a worker of the service is at it: no file, and an export that nobody wants."""
     made = office.record(b"audio")
-
-    async def take(connection: AsyncConnection) -> bool:
-        """Have a worker at the job that says nothing more."""
-        until = utc_now().replace(year=2100)
-        taken = await connection.execute(
-            update(jobs).values(leased_by="somebody", leased_until=until)
-        )
-        return taken.rowcount == 1
-
-    async def blocked(connection: AsyncConnection) -> bool:
-        return (await connection.execute(select(jobs.c.id))).first() is not None
-
-    target = office.folder / "out.zip"
-    # A job of the same kind that is older keeps the process busy with looking, not with ours.
-    process = subprocess.Popen(
-        [VOXTRA, "recordings", "export", made, "-o", str(target), "-c", office.config],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "VOXTRA_TEST": "1"},
-    )
-    assert process.wait(60) == 0
-    assert target.exists()
-    assert time.monotonic() > 0
-    assert office.write(blocked)
-    assert office.write(take)
-    assert Path(target).exists()
-    assert pytest is not None
+    office.write(take)
+    with exporting(office, made) as process:
+        asyncio.run(begun(office))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err.strip()) == (130, "", "")
+    assert states(office) == [("expired", "")]
+    assert not [path for path in office.folder.iterdir() if path.name.startswith("out.zip")]

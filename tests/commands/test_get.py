@@ -1,4 +1,4 @@
-"""`voxtra recordings get`: the audio that was recorded, whole, and in the place of no other file."""
+"""`voxtra recordings get`: the audio that was recorded, whole, and never over another file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 import soundfile
 
@@ -34,7 +35,11 @@ def test_the_stored_file_comes_as_it_is(
     monkeypatch.chdir(office.folder)
     name = file_name(office.row(stereo))
     (office.folder / "there").mkdir()
-    for options, target in (([], name), (["-o", "a.wav"], "a.wav"), (["-o", "there"], f"there/{name}")):
+    for options, target in (
+        ([], name),
+        (["-o", "a.wav"], "a.wav"),
+        (["-o", "there"], f"there/{name}"),
+    ):
         [said] = office.lines("recordings", "get", stereo, *options)
         assert said["file"] == target
         data = (office.folder / target).read_bytes()
@@ -76,9 +81,10 @@ def test_it_goes_into_a_pipe(office: Office, stereo: str) -> None:
     )
     assert (done.stdout, done.stderr) == (wav(stereo=True), b"")
     assert soundfile.info(io.BytesIO(done.stdout)).channels == 2
-    assert "--json prints there" in office.run(
-        "recordings", "get", stereo, "-o", "-", "--json"
-    ).complaint
+    assert (
+        "--json prints there"
+        in office.run("recordings", "get", stereo, "-o", "-", "--json").complaint
+    )
 
 
 def test_a_file_that_is_there_stays(office: Office, stereo: str) -> None:
@@ -92,6 +98,14 @@ def test_a_file_that_is_there_stays(office: Office, stereo: str) -> None:
     assert target.read_bytes() == wav(stereo=True)
 
 
+def save(target: Path, *, meanwhile: bytes = b"") -> None:
+    """Save a file, while somebody else writes one of the same name."""
+    with saving.saved(target, force=False) as file:
+        file.write(b"ours")
+        if meanwhile:
+            target.write_bytes(meanwhile)
+
+
 def test_a_file_that_comes_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also on a file system without hard links; of ours nothing is left then."""
 
@@ -101,16 +115,11 @@ def test_a_file_that_comes_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.M
     target = tmp_path / "a.wav"
     for link in (os.link, refuse):
         monkeypatch.setattr(os, "link", link)
-        with (
-            pytest.raises(Exception, match="exists already"),
-            saving.saved(target, force=False) as file,
-        ):
-            file.write(b"ours")
-            target.write_bytes(b"theirs")
+        with pytest.raises(click.ClickException, match="exists already"):
+            save(target, meanwhile=b"theirs")
         assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"theirs"]
         target.unlink()
-    with saving.saved(target, force=False) as file:
-        file.write(b"ours")
+    save(target)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"ours"]
 
 

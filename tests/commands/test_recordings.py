@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
+import termios
 from datetime import timedelta
+from typing import Any
 
+import click
 import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -63,7 +66,7 @@ def test_more_than_a_page_is_listed(office: Office, monkeypatch: pytest.MonkeyPa
         (["--held"], {"held": True}),
     ],
 )
-def test_filters(office: Office, options: list[str], columns: dict[str, object]) -> None:
+def test_filters(office: Office, options: list[str], columns: dict[str, Any]) -> None:
     """Each finds what it names, and nothing else."""
     office.record()
     wanted = office.record(**columns)
@@ -110,6 +113,30 @@ def test_what_callers_choose_does_nothing_to_a_terminal(office: Office) -> None:
     assert line.isprintable()
 
 
+def test_a_table_fits_the_terminal(office: Office) -> None:
+    """Id, time, length and state stay whole, the rest is cut, and what nothing has is no column."""
+    made = office.record(caller="+49" * 30, queue="sales")
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 120))
+    subprocess.run(
+        [VOXTRA, "recordings", "ls", "-c", office.config],
+        stdout=theirs,
+        timeout=60,
+        check=True,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(theirs)
+    head, line, *rest = click.unstyle(os.read(ours, 100_000).decode()).splitlines()
+    os.close(ours)
+    begun = f"{(ENDED - timedelta(minutes=1)).astimezone():%Y-%m-%d %H:%M:%S}"
+    assert rest == []
+    assert head.split()[:5] == ["id", "time", "length", "state", "caller"]
+    assert "agent" not in head
+    assert line.startswith(f"{made}  {begun}  1:00    available  +49")
+    assert "\N{HORIZONTAL ELLIPSIS}" in line
+    assert len(line) <= 120
+
+
 def test_one_recording_is_shown_with_its_holds(office: Office) -> None:
     """All that is known of it; what is not known is left out of the text."""
     made = office.record(
@@ -121,7 +148,11 @@ def test_one_recording_is_shown_with_its_holds(office: Office) -> None:
     assert (shown["id"], shown["size"], shown["held"]) == (made, 5, False)
     assert office.blob(shown["blob"].split("/blobs/")[1]).read_bytes() == b"audio"
     [hold] = shown["holds"]
-    assert (hold["reason"], hold["placed_by"], hold["release_reason"]) == ("case 118", "cli", "closed")
+    assert (hold["reason"], hold["placed_by"], hold["release_reason"]) == (
+        "case 118",
+        "cli",
+        "closed",
+    )
     text = office.run("recordings", "show", made).out
     assert "duration         1:00\n" in text
     assert "size             5 bytes\n" in text
@@ -139,9 +170,10 @@ def test_a_hold_keeps_a_recording(any_office: Office) -> None:
     first, second = office.record(), office.record()
     held = office.run("recordings", "hold", first, second, "--reason", "case 118")
     assert held.out == f"{first} is held\n{second} is held\n"
-    assert "release the hold first" in office.run(
-        "recordings", "delete", first, "--reason", "x", "--yes"
-    ).complaint
+    assert (
+        "release the hold first"
+        in office.run("recordings", "delete", first, "--reason", "x", "--yes").complaint
+    )
     assert [each["held"] for each in office.lines("recordings", "ls", "--held")] == [True, True]
     [free] = office.lines("recordings", "release", first, "--reason", "closed")
     assert (free["id"], free["held"]) == (first, False)
@@ -155,9 +187,10 @@ def test_a_hold_keeps_a_recording(any_office: Office) -> None:
 def test_all_are_held_or_none(office: Office) -> None:
     """One that can't be held leaves the others as they were, and is named."""
     first = office.record()
-    assert "no recording nothing" in office.run(
-        "recordings", "hold", first, "nothing", "--reason", "x"
-    ).complaint
+    assert (
+        "no recording nothing"
+        in office.run("recordings", "hold", first, "nothing", "--reason", "x").complaint
+    )
     assert not office.row(first).held
     assert "is not held" in office.run("recordings", "release", first, "--reason", "x").complaint
     assert "--reason" in office.run("recordings", "hold", first).complaint

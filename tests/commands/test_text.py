@@ -41,7 +41,13 @@ def test_lengths(milliseconds: int | None, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("size", "shown"),
-    [(None, ""), (999, "999 bytes"), (1_500, "1.5 kB"), (2_000_000, "2.0 MB"), (10**16, "10000.0 TB")],
+    [
+        (None, ""),
+        (999, "999 bytes"),
+        (1_500, "1.5 kB"),
+        (2_000_000, "2.0 MB"),
+        (10**16, "10000.0 TB"),
+    ],
 )
 def test_sizes(size: int | None, shown: str) -> None:
     """In units of a thousand."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
+import subprocess
 from typing import Any
 
 import pytest
 from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tests.commandline import VOXTRA
 from tests.commands.office import Office
 from voxtra.blobs.local import LocalStore
 from voxtra.ids import new_id
@@ -24,9 +28,7 @@ def found(office: Office, *arguments: str) -> list[tuple[str, str, str]]:
     answer = json.loads(said.out)
     assert said.code == (0 if answer["ok"] else 1)
     assert all(each["cause"] and each["fix"] for each in answer["findings"])
-    return sorted(
-        (each["fault"], each["recording_id"], each["key"]) for each in answer["findings"]
-    )
+    return sorted((each["fault"], each["recording_id"], each["key"]) for each in answer["findings"])
 
 
 def test_what_is_as_it_was_is_said_to_be(any_office: Office) -> None:
@@ -76,9 +78,30 @@ def test_a_row_that_names_no_file_and_a_waveform_that_is_gone_are_faults(office:
     nameless = office.record(blob_key="", size=None)
     flat = office.record(b"audio", peaks_key="recordings/default/2026/03/01/flat.peaks")
     assert found(office, "--all") == [
-        ("missing", flat, "recordings/default/2026/03/01/flat.peaks"),
         ("missing", nameless, ""),
+        ("missing", flat, "recordings/default/2026/03/01/flat.peaks"),
     ]
+
+
+def test_who_waits_sees_how_far_it_is(office: Office) -> None:
+    """On a terminal, beside what is printed and not in it."""
+    office.record(b"audio" * 100_000)
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [VOXTRA, "recordings", "verify", "--all", "-c", office.config],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert done.stdout == "1 recording, 500.0 kB: all is as it was\n"
+    assert "reading" in shown
+    assert "500.0" in shown
 
 
 def test_blobs_that_no_row_names_are_found(office: Office) -> None:

@@ -13,7 +13,7 @@ from voxtra.store.schema import tenants, utc_now
 
 
 async def test_cancelled_at_any_moment(sqlite_url):
-    """Whoever gives up in the middle of a transaction leaves nothing of it, and the next goes on."""
+    """Whoever gives up in mid-transaction leaves nothing of it, and the next goes on."""
     database = Database(sqlite_url)
     chance = random.Random(5)
     done = set()

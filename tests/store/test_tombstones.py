@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
 from tests.store.making import ENDED, TENANT, add_recording, add_sink, row_of
 from voxtra.events import EventType, VoxtraEvent
@@ -22,7 +22,7 @@ from voxtra.model import Track
 from voxtra.store import exports, holds, journal, tombstones
 from voxtra.store.database import Database
 from voxtra.store.jobs import Queue
-from voxtra.store.schema import metadata, recording_tags
+from voxtra.store.schema import metadata
 
 NOW = ENDED + timedelta(days=1)
 SECRET = "4915550100"
@@ -124,9 +124,6 @@ async def test_nothing_known_of_people_is_left(database: Database):
             cause=f"nothing in from-{SECRET}.wav",
             extra={"file_path": f"/spool/{SECRET}.wav"},
             tracks=[{"name": f"from-{SECRET}", "side": "mixed", "channel_id": ""}],
-        )
-        await connection.execute(
-            insert(recording_tags).values(tenant_id=TENANT, tag=SECRET, recording_id=made)
         )
         await add_sink(connection, made, state="delivered")
         event = VoxtraEvent(

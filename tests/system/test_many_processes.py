@@ -125,7 +125,7 @@ async def test_a_dead_worker_s_job_is_taken_over(house, place_call, app_name, ob
                     rows = await one.recordings()
                     return len(rows) == number and {row["state"] for row in rows} == {"available"}
 
-                await eventually(all_home, timeout=LEASE.total_seconds() + 15)
+                await eventually(all_home, timeout=LEASE.total_seconds() + 45)
 
 
 async def _never(proxy: FaultyProxy) -> None:

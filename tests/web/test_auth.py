@@ -191,8 +191,8 @@ async def test_no_log_line_has_a_key(service, site, lines):
 
 
 async def test_lines_carry_their_request(service, site, lines):
-    """The line of a request says its id, tenant, principal, status and how long it took, and all
-    that is logged during it has its id, too.
+    """The line of a request says its id, tenant, principal, what it is about, its status and how
+    long it took.
     """
     key = await make_key(service, "agent")
     async with client_of(site, key, headers={"X-Request-ID": "abc-1"}) as client:
@@ -205,6 +205,12 @@ async def test_lines_carry_their_request(service, site, lines):
     assert line["level"] == "info"
     assert line["seconds"] > 0
     assert line["principal_id"]
+    async with client_of(site, key) as client:
+        await client.get("/v1.0/recordings/abc?token=x")
+    found = [json.loads(line) for line in lines.getvalue().splitlines()]
+    line = next(each for each in found if each["event"] == "GET /v1.0/recordings/abc")
+    assert line["recording_id"] == "abc"
+    assert line["request_id"] != "abc-1"
 
 
 async def test_lines_for_people_are_redacted_too(lines):

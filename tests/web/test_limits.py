@@ -120,6 +120,13 @@ async def test_a_body_has_at_most_a_mebibyte(admin, length):
         assert answer.json()["code"] == "body_too_large"
 
 
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "GET"])
+async def test_the_limit_is_for_every_method(admin, method):
+    """No method is a way around it."""
+    answer = await admin.request(method, "/v1.0/keys/x", content=b" " * (MAX_BODY + 1))
+    assert answer.status_code == 413
+
+
 async def test_a_body_without_a_length_is_counted(admin):
     """A streamed body is broken off where it becomes too long."""
     sent = 0

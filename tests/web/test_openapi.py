@@ -12,7 +12,7 @@ import pytest
 from tests.web.support import client_of
 from voxtra.events import EventType
 from voxtra.service.access import SCOPES
-from voxtra.web.problems import PROBLEMS
+from voxtra.web.codes import PROBLEMS
 from voxtra.web.site import document
 
 FILE = Path(__file__).parents[2] / "docs/reference/openapi.json"
@@ -137,6 +137,19 @@ def test_every_code_is_in_the_schema():
     for code, example in DOCUMENT["components"]["examples"].items():
         assert set(problem["required"]) <= set(example["value"])
         assert example["value"]["status"] == PROBLEMS[code].status
+
+
+def test_every_code_is_the_answer_of_some_operation():
+    """No code is in the list that nothing answers with, but for addresses that do not exist."""
+    used = {
+        code
+        for operation in OPERATIONS.values()
+        for response in operation["responses"].values()
+        for code in response.get("content", {})
+        .get("application/problem+json", {})
+        .get("examples", ())
+    }
+    assert set(PROBLEMS) - used == {"route_not_found", "method_not_allowed"}
 
 
 async def test_the_site_gives_its_document(site):

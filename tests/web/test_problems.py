@@ -24,7 +24,8 @@ from voxtra.exceptions import (
     VoxtraError,
 )
 from voxtra.web.bodies import Body
-from voxtra.web.problems import HANDLED, PROBLEMS, Problem, problem_of, problems
+from voxtra.web.codes import PROBLEMS
+from voxtra.web.problems import HANDLED, Problem, problem_of, problems
 
 MEMBERS = {"type", "title", "status", "detail", "code", "fix", "instance", "request_id"}
 

@@ -39,7 +39,7 @@ def deliveries() -> None:
 
 @deliveries.command()
 @options.config
-@click.option("--state", default="", type=_STATES, help="Only those; dead: what never arrived.")
+@click.option("--state", type=_STATES, help="Only those; dead: what never arrived.")
 @click.option("--endpoint", default="", metavar="ID", help="Only those of this endpoint.")
 @click.option("--recording", default="", metavar="ID", help="Only those about this recording.")
 @_limit
@@ -48,7 +48,7 @@ def deliveries() -> None:
 def ls(
     path: Path,
     *,
-    state: str,
+    state: str | None,
     endpoint: str,
     recording: str,
     limit: int,
@@ -69,7 +69,7 @@ def ls(
                     before=found[-1].seq if found else None,
                     limit=size,
                     endpoint_id=endpoint,
-                    state=state,
+                    state=state or "",
                     recording_id=recording,
                 )
                 found += some
@@ -151,7 +151,6 @@ def show(path: Path, delivery_id: str, *, tenant_id: str, as_json: bool) -> None
 @options.moment("--until", "Queued before then; without it now.")
 @click.option(
     "--state",
-    default="",
     type=click.Choice(["delivered", "dead"]),
     help="Of the endpoint's only those; dead: what never arrived.",
 )
@@ -164,7 +163,7 @@ def replay(
     endpoint: str,
     since: datetime | None,
     until: datetime | None,
-    state: str,
+    state: str | None,
     tenant_id: str,
     as_json: bool,
 ) -> None:
@@ -192,7 +191,7 @@ def replay(
                     endpoint,
                     since=since,
                     until=until or utc_now(),
-                    state=state,
+                    state=state or "",
                 )
         if as_json:
             print_json({"replayed": number})

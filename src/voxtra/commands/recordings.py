@@ -23,7 +23,6 @@ from voxtra.commands.show import facts, print_json, say, table
 from voxtra.commands.text import local, long, sized
 from voxtra.commands.verify import verify
 from voxtra.exceptions import RecordingError
-from voxtra.model import RecordingState
 from voxtra.store import holds, library, tombstones
 from voxtra.store.schema import utc_now
 from voxtra.web.resources import recording_resource
@@ -32,7 +31,10 @@ __all__ = ["recordings"]
 
 _ids = click.argument("recording_ids", metavar="ID...", nargs=-1, required=True)
 
-_HEAD = ("id", "time", "length", "state", "direction", "caller", "callee", "queue", "agent", "")
+_HEAD = (
+    *("id", "time", "length", "state", "held"),
+    *("caller", "callee", "direction", "queue", "agent", "cause"),
+)
 
 
 @click.group()
@@ -64,7 +66,7 @@ def ls(path: Path, *, limit: int, tenant_id: str, as_json: bool, **given: Any) -
             for row in found:
                 print_json(recording_resource(row))
         else:
-            table(_HEAD, map(_line, found))
+            table(_HEAD, map(_line, found), whole=4)
 
     run(work)
 
@@ -217,7 +219,7 @@ def _ask(path: Path, recording_ids: Sequence[str], tenant_id: str) -> None:
     async def look() -> None:
         async with opened(path) as at, at.database.read() as connection:
             rows = [await library.get(connection, tenant_id, each) for each in recording_ids]
-        table(_HEAD, map(_line, rows), to_stderr=True)
+        table(_HEAD, map(_line, rows), whole=4, to_stderr=True)
 
     run(look)
     count = len(recording_ids)
@@ -227,20 +229,18 @@ def _ask(path: Path, recording_ids: Sequence[str], tenant_id: str) -> None:
 
 def _line(row: Row[Any]) -> tuple[object, ...]:
     """Return the line of a recording in a table."""
-    state = "deleted" if row.deleted_at is not None else row.state
-    if row.state == RecordingState.FAILED and row.deleted_at is None:
-        state = f"failed: {row.cause}"
     return (
         row.id,
         local(row.started_at or row.requested_at),
         long(row.duration_ms),
-        state,
-        row.direction,
+        "deleted" if row.deleted_at is not None else row.state,
+        "held" if row.held else "",
         row.caller,
         row.callee,
+        row.direction,
         row.queue,
         row.agent,
-        "held" if row.held else "",
+        row.cause,
     )
 
 

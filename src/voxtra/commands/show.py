@@ -56,14 +56,16 @@ def table(
     whole: int = 1,
     to_stderr: bool = False,
 ) -> None:
-    """Print a table. Where the terminal is too narrow the first `whole` columns stay whole and the
-    others are cut, with an ellipsis.
+    """Print a table, without the columns that are empty in all rows. Where the terminal is too
+    narrow the first `whole` columns stay whole and the others are cut, with an ellipsis.
     """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    shown = [at for at in range(len(head)) if not cells or any(row[at] for row in cells)]
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for number, each in enumerate(head):
-        made.add_column(each, no_wrap=number < whole)
-    for row in rows:
-        made.add_row(*(Text(printable(it), no_wrap=True, overflow="ellipsis") for it in row))
+    for at in shown:
+        made.add_column(head[at], no_wrap=at < whole)
+    for row in cells:
+        made.add_row(*(Text(row[at], no_wrap=True, overflow="ellipsis") for at in shown))
     _console(to_stderr=to_stderr).print(made)
 
 

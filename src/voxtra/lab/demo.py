@@ -27,6 +27,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from voxtra.ari import ARIClient
+from voxtra.audio.formats import lookup
 from voxtra.exceptions import VoxtraError
 from voxtra.ids import new_id
 from voxtra.lab import sound, state
@@ -189,6 +190,7 @@ class _Story:
             placed = await placing
         finally:
             placing.cancel()
+            await asyncio.gather(placing, return_exceptions=True)
         try:
             async with asyncio.timeout(_AVAILABLE_TIMEOUT):
                 hung_up, end = await call.first("call.ended"), await call.first(*_ENDS)
@@ -241,7 +243,8 @@ class _Story:
         console.print(f"\n[bold]GET {path}[/]")
         recording = await served.get(path)
         console.print_json(data=recording, indent=2)
-        target = self._downloads / f"{recording['id']}.{recording['format']}"
+        extension = lookup(recording["format"]).extension
+        target = self._downloads / f"{recording['id']}.{extension}"
         if not recording["file"]:
             return recording, target, ""
         digest = await served.download(recording["file"], target)
@@ -296,6 +299,7 @@ async def _answer(call: _Call, placing: asyncio.Task[PlacedCall]) -> dict[str, A
             return answer.result()
     finally:
         answer.cancel()
+        await asyncio.gather(answer, return_exceptions=True)
     placed = placing.result()
     how = "no event told of its answer" if placed.answered else "it was not answered"
     msg = f"the call is over, and {how} (cause {placed.cause})"

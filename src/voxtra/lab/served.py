@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import sys
+from asyncio import FIRST_COMPLETED
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -64,8 +65,8 @@ class Served:
             env={**self._environment, "VOXTRA_PORT": port},
             start_new_session=True,  # Ctrl-C is for us; we end it in good order
         )
-        self._log = asyncio.create_task(self._read_log())
-        self.ended = asyncio.create_task(self._wait())
+        self._address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.ended = asyncio.create_task(self._run())
         self._http = aiohttp.ClientSession()
         return self
 
@@ -85,7 +86,10 @@ class Served:
         problem = "it does not answer"
         try:
             async with asyncio.timeout(_READY_TIMEOUT):
-                self.url = await self._address()
+                await asyncio.wait({self._address, self.ended}, return_when=FIRST_COMPLETED)
+                if not self._address.done():
+                    raise LabError(self.ended.result())
+                self.url = self._address.result()
                 while True:
                     async with self._http.get(f"{self.url}/readyz") as answer:
                         health = await answer.json()
@@ -151,46 +155,52 @@ class Served:
                 raise LabError(msg)
             yield answer
 
-    async def _address(self) -> str:
-        """Return the URL that it prints when the API answers."""
-        output = self._process.stdout
-        line = await output.readline() if output is not None else b""
-        if not line:
-            raise LabError(await asyncio.shield(self.ended))
-        url: str = json.loads(line)["url"]
-        return url
-
-    async def _wait(self) -> str:
+    async def _run(self) -> str:
+        """Read what it prints until it ends, and say how it ended."""
+        await asyncio.gather(self._read_output(), self._read_log())
         code = await self._process.wait()
-        await self._log
         said = f"; it said: {self._last_words}" if self._last_words else ""
         return f"voxtra serve has ended with code {code}{said}"
+
+    async def _read_output(self) -> None:
+        """Find the address of the API among what it prints; the rest is of the app's own code."""
+        async for line in _lines(self._process.stdout):
+            found = _object(line)
+            if "url" in found and not self._address.done():
+                self._address.set_result(found["url"])
+            else:
+                self._show(line)
 
     async def _read_log(self) -> None:
         """Show warnings, and what our own code says but for requests: they are known here. What is
         no log line is printed by a process that can't go on.
         """
-        output = self._process.stderr
-        if output is None:
-            raise RuntimeError("it was started without a pipe")
-        async for raw in output:
-            line = raw.decode(errors="replace").rstrip()
-            entry = _log_entry(line)
-            if entry is None:
-                self._last_words = line.removeprefix("Error: ") or self._last_words
-                self._show(line)
-            elif entry["level"] != "info":
-                self._show(f"{entry['level']}: {entry['event']}")
-            elif entry["logger"].startswith("voxtra.") and entry["logger"] != "voxtra.access":
-                self._show(entry["event"])
+        async for line in _lines(self._process.stderr):
+            match _object(line):
+                case {"level": "info", "event": text, "logger": logger}:
+                    if logger.startswith("voxtra.") and logger != "voxtra.access":
+                        self._show(text)
+                case {"level": level, "event": text}:
+                    self._show(f"{level}: {text}")
+                case _:
+                    self._last_words = line.removeprefix("Error: ") or self._last_words
+                    self._show(line)
 
 
-def _log_entry(line: str) -> dict[str, str] | None:
+async def _lines(pipe: asyncio.StreamReader | None) -> AsyncIterator[str]:
+    if pipe is None:
+        raise RuntimeError("it was started without a pipe")
+    async for line in pipe:
+        yield line.decode(errors="replace").rstrip()
+
+
+def _object(line: str) -> dict[str, str]:
+    """Return the JSON object that is the line, an empty one when it is something else."""
     try:
-        entry = json.loads(line)
+        found = json.loads(line)
     except ValueError:
-        return None
-    return entry if isinstance(entry, dict) and {"level", "event", "logger"} <= set(entry) else None
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:

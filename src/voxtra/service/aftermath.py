@@ -39,7 +39,9 @@ class HandedOver:
         return None
 
     async def settle(self, live: LiveRecording) -> None:
-        """See `Aftermath.settle`: the outbox does it."""
+        """See `Aftermath.settle`: the outbox does it, where anybody is told."""
+        if not live.wants_sink:
+            self._sinks.pop(live.recording.id, None)
 
     def abandoned(self, live: LiveRecording) -> Change | None:
         """See `Aftermath.abandoned`: the next run takes it up."""

@@ -11,16 +11,19 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import Final
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import select
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from voxtra.conference import Conference
 from voxtra.events import EventType, VoxtraEvent
 from voxtra.model import DEFAULT_TENANT, CallDirection, CallState
 from voxtra.retry import delays
 from voxtra.session import CallSession
-from voxtra.store import calls, conferences, journal
+from voxtra.store import calls, conferences, journal, schema
 from voxtra.store.database import Database
 
 __all__ = ["CallLog"]
@@ -49,25 +52,22 @@ _BY_OTHERS: Final = frozenset(
 )
 
 
+_Holder = CallSession | Conference | None
+
+
 class CallLog:
     """The log of one node's calls.
 
-    `session_of` returns a call that is up, or None. An event that comes while the database is away
-    waits; it is in memory alone until it is written.
+    `holder_of` returns a call that is up or a conference that is not over, or None. An event that
+    comes while the database is away waits; it is in memory alone until it is written. One that the
+    database refuses is left out, with an error in the log: all others would wait behind it.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        node: str,
-        session_of: Callable[[str], CallSession | None],
-        tenant_of_conference: Callable[[str], str | None],
-    ) -> None:
+    def __init__(self, database: Database, node: str, holder_of: Callable[[str], _Holder]) -> None:
         self._database = database
         self._node = node
-        self._session_of = session_of
-        self._tenant_of_conference = tenant_of_conference
-        self._waiting: deque[tuple[VoxtraEvent, str, CallSession | None]] = deque()
+        self._holder_of = holder_of
+        self._waiting: deque[tuple[VoxtraEvent, str, _Holder]] = deque()
         self._tenants: dict[str, str] = {}
         self._arrived = asyncio.Event()
         self._written = asyncio.Event()
@@ -77,9 +77,8 @@ class CallLog:
         """Take an event of the app."""
         if event.type in _BY_OTHERS:
             return
-        session = self._session_of(event.session_id)
-        tenant_id = self._tenant(event, session)
-        self._waiting.append((event, tenant_id, session))
+        holder = self._holder_of(event.session_id)
+        self._waiting.append((event, self._tenant(event, holder), holder))
         self._written.clear()
         self._arrived.set()
 
@@ -89,44 +88,57 @@ class CallLog:
 
     async def run(self) -> None:
         """Write for ever."""
-        waits = delays(0.2, cap=10.0)
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            while self._waiting:
-                batch = [self._waiting[at] for at in range(min(BATCH, len(self._waiting)))]
-                try:
-                    await self._write(batch)
-                except (SQLAlchemyError, OSError) as error:
+            await self._write_all()
+            self._written.set()
+
+    async def _write_all(self) -> None:
+        waits = delays(0.2, cap=10.0)
+        size = BATCH
+        while self._waiting:
+            batch = list(islice(self._waiting, size))
+            try:
+                await self._write(batch)
+            except Exception as error:
+                if isinstance(error, (SQLAlchemyError, OSError)) and not _is_refusal(error):
                     log.error("%d events wait for the database: %s", len(self._waiting), error)
                     await asyncio.sleep(next(waits))
                     continue
-                waits = delays(0.2, cap=10.0)
-                for _ in batch:
-                    self._waiting.popleft()
-            self._written.set()
+                if len(batch) > 1:
+                    size = 1  # to find out which one it is
+                    continue
+                event = batch[0][0]
+                log.exception("%s of %s can't be written and is left out", event.type, event.id)
+                size = BATCH
+            waits = delays(0.2, cap=10.0)
+            for _ in batch:
+                self._waiting.popleft()
 
     async def written(self) -> None:
         """Wait until all that came so far is written."""
         await self._written.wait()
 
-    def _tenant(self, event: VoxtraEvent, session: CallSession | None) -> str:
-        """Return whose event it is. A call's end comes when the call is gone from the app."""
-        known = self._tenants.get(event.session_id)
-        if known is None:
-            known = session.tenant_id if session is not None else None
-            known = known or self._tenant_of_conference(event.session_id) or DEFAULT_TENANT
-            self._tenants[event.session_id] = known
-        if event.type in (EventType.CALL_ENDED, EventType.CONFERENCE_ENDED):
+    def _tenant(self, event: VoxtraEvent, holder: _Holder) -> str:
+        """Return whose event it is, "" where only the row can tell: a call that ends is gone from
+        the app by then, and a handler may go on after its call.
+        """
+        known = holder.tenant_id if holder is not None else self._tenants.get(event.session_id, "")
+        over = event.type in (EventType.CALL_ENDED, EventType.CONFERENCE_ENDED)
+        if over or holder is None:
             self._tenants.pop(event.session_id, None)
+        else:
+            self._tenants[event.session_id] = known
         return known
 
-    async def _write(self, batch: list[tuple[VoxtraEvent, str, CallSession | None]]) -> None:
-        async with self._database.write() as connection:
-            for event, tenant_id, session in batch:
+    async def _write(self, batch: list[tuple[VoxtraEvent, str, _Holder]]) -> None:
+        async with self._database.write(durable=False) as connection:
+            for event, known, holder in batch:
+                tenant_id = known or await _tenant_of_row(connection, event.session_id)
                 note = _NOTES.get(event.type)
                 if note is not None:
-                    await note(self, connection, event, tenant_id, session)
+                    await note(self, connection, event, tenant_id, holder)
                 await journal.append(connection, event, tenant_id=tenant_id)
 
     async def _started(
@@ -134,7 +146,7 @@ class CallLog:
         connection: AsyncConnection,
         event: VoxtraEvent,
         tenant_id: str,
-        session: CallSession | None,
+        holder: _Holder,
     ) -> None:
         await calls.begin(
             connection,
@@ -144,7 +156,7 @@ class CallLog:
             direction=CallDirection(event.data["direction"]),
             caller=event.data["caller_id"],
             callee=event.data["called_number"],
-            metadata=session.metadata if session is not None else {},
+            metadata=holder.metadata if holder is not None else {},
             at=event.timestamp,
         )
 
@@ -153,7 +165,7 @@ class CallLog:
         connection: AsyncConnection,
         event: VoxtraEvent,
         tenant_id: str,
-        session: CallSession | None,
+        holder: _Holder,
     ) -> None:
         await calls.answered(connection, event.session_id, event.timestamp)
 
@@ -162,7 +174,7 @@ class CallLog:
         connection: AsyncConnection,
         event: VoxtraEvent,
         tenant_id: str,
-        session: CallSession | None,
+        holder: _Holder,
     ) -> None:
         failed = event.type is EventType.CALL_FAILED
         await calls.ended(
@@ -179,7 +191,7 @@ class CallLog:
         connection: AsyncConnection,
         event: VoxtraEvent,
         tenant_id: str,
-        session: CallSession | None,
+        holder: _Holder,
     ) -> None:
         other = event.data.get("transferred_to") or event.data.get("replaced_by")
         if other:
@@ -190,7 +202,7 @@ class CallLog:
         connection: AsyncConnection,
         event: VoxtraEvent,
         tenant_id: str,
-        session: CallSession | None,
+        holder: _Holder,
     ) -> None:
         await conferences.create(
             connection,
@@ -198,6 +210,7 @@ class CallLog:
             tenant_id=tenant_id,
             node=self._node,
             name=event.data["name"],
+            metadata=holder.metadata if holder is not None else {},
             at=event.timestamp,
         )
 
@@ -206,7 +219,7 @@ class CallLog:
         connection: AsyncConnection,
         event: VoxtraEvent,
         tenant_id: str,
-        session: CallSession | None,
+        holder: _Holder,
     ) -> None:
         await conferences.joined(
             connection, event.session_id, event.data["call_id"], event.timestamp
@@ -217,7 +230,7 @@ class CallLog:
         connection: AsyncConnection,
         event: VoxtraEvent,
         tenant_id: str,
-        session: CallSession | None,
+        holder: _Holder,
     ) -> None:
         await conferences.left(connection, event.session_id, event.data["call_id"], event.timestamp)
 
@@ -226,12 +239,32 @@ class CallLog:
         connection: AsyncConnection,
         event: VoxtraEvent,
         tenant_id: str,
-        session: CallSession | None,
+        holder: _Holder,
     ) -> None:
         await conferences.end(connection, event.session_id, event.timestamp)
 
 
-_Note = Callable[[CallLog, AsyncConnection, VoxtraEvent, str, CallSession | None], Awaitable[None]]
+async def _tenant_of_row(connection: AsyncConnection, holder_id: str) -> str:
+    """Return whose a call or conference is that is not in the app any more."""
+    for table in (schema.calls, schema.conferences):
+        found = await connection.execute(select(table.c.tenant_id).where(table.c.id == holder_id))
+        tenant_id: str | None = found.scalar_one_or_none()
+        if tenant_id is not None:
+            return tenant_id
+    return DEFAULT_TENANT
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Tell whether the database was there and could not take the values, now or ever."""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, StatementError)
+    # 22: a value that it can't hold, a character 0 for example. 23: a constraint.
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    by_driver = isinstance(getattr(error.orig, "__cause__", None), ValueError)
+    return isinstance(error, (IntegrityError, DataError)) or state[:2] in ("22", "23") or by_driver
+
+
+_Note = Callable[[CallLog, AsyncConnection, VoxtraEvent, str, _Holder], Awaitable[None]]
 
 _NOTES: Final[dict[EventType, _Note]] = {
     EventType.CALL_STARTED: CallLog._started,

@@ -7,7 +7,6 @@ answer, and raises what was raised there.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -58,6 +57,9 @@ LOOK: Final = 0.25
 
 STARTUP: Final = 10.0
 """Seconds that what is asked of this node's calls waits for the PBX to be connected."""
+
+
+_OF_CONFERENCES: Final = ("end_conference", "add_participant", "remove_participant")
 
 
 class NodeControl:
@@ -136,12 +138,14 @@ class NodeControl:
                 dialled.set_result(None)
             try:
                 answered = await dialling
-            except (VoxtraError, ValueError, RuntimeError) as error:
+            except Exception as error:
                 if not dialled.done():
                     dialled.set_exception(error)
                 elif not isinstance(error, DialFailed):
                     log.warning("call %s could not be made: %s", call_id, error)
                 return
+            if not dialled.done():
+                dialled.set_result(None)
             if extension:
                 app.switchboard.serve(answered, extension)
 
@@ -153,8 +157,8 @@ class NodeControl:
         self, tenant_id: str, *, name: str = "", metadata: dict[str, Any] | None = None
     ) -> str:
         """See `Control.create_conference`: it is this node's."""
-        made = await self._serving().switchboard.conference(name, tenant_id=tenant_id)
-        return made.id
+        board = self._serving().switchboard
+        return (await board.conference(name, tenant_id=tenant_id, metadata=metadata)).id
 
     async def end_conference(self, tenant_id: str, conference_id: str) -> None:
         """See `Control.end_conference`."""
@@ -192,7 +196,7 @@ class NodeControl:
         async with self._database.read() as connection:
             if not await commands.waiting(connection, self._node):
                 return []
-        async with self._database.write() as connection:
+        async with self._database.write(durable=False) as connection:
             return await commands.take(connection, self._node)
 
     async def close(self) -> None:
@@ -203,25 +207,46 @@ class NodeControl:
 
     async def _carry_out(self, command: commands.Command) -> None:
         try:
+            await self._connect()
             verb = self._verbs[command.verb]
             value = await verb(command.tenant_id, command.subject_id, **command.arguments)
             outcome: dict[str, Any] = {"value": value}
         except (VoxtraError, ValueError) as error:
             outcome = {"error": _packed(error)}
-        async with self._database.write() as connection:
-            await commands.answer(connection, command.id, outcome)
+        except Exception as error:
+            log.exception("%s of %s failed", command.verb, command.subject_id)
+            failed = NodeUnreachable(self._node, f"failed at it: {type(error).__name__}")
+            outcome = {"error": _packed(failed)}
+        await self._answer(command, outcome)
+
+    async def _answer(self, command: commands.Command, outcome: Mapping[str, Any]) -> None:
+        """Say what came of a command, for as long as somebody may wait for it."""
+        waits = delays(0.2, cap=5.0)
+        problem: Exception | None = None
+        try:
+            async with asyncio.timeout(COMMAND_DEADLINE):
+                while True:
+                    try:
+                        async with self._database.write(durable=False) as connection:
+                            await commands.answer(connection, command.id, outcome)
+                        return
+                    except (SQLAlchemyError, OSError) as error:
+                        problem = error
+                    await asyncio.sleep(next(waits))
+        except TimeoutError:
+            log.error("%s of %s: no answer: %s", command.verb, command.subject_id, problem)
 
     # -- here or there
 
     async def _do(self, verb: str, tenant_id: str, subject_id: str, **arguments: Any) -> Any:
         """Carry out a verb where its subject is."""
-        node = await self._node_of(tenant_id, subject_id)
+        node = await self._node_of(verb, tenant_id, subject_id)
         if node == self._node and self._app is not None:
             await self._connect()
             return await self._verbs[verb](tenant_id, subject_id, **arguments)
         return await self._ask(node, verb, tenant_id, subject_id, arguments)
 
-    async def _node_of(self, tenant_id: str, subject_id: str) -> str:
+    async def _node_of(self, verb: str, tenant_id: str, subject_id: str) -> str:
         """Return the node that has a call or conference of a tenant's that is not over."""
         if self._here(tenant_id, subject_id) is not None:
             return self._node
@@ -233,7 +258,7 @@ class NodeControl:
                 return str(call.node)
             conference = await conferences.get(connection, tenant_id, subject_id)
         if conference is None:
-            raise UnknownCall(subject_id)
+            raise (UnknownConference if verb in _OF_CONFERENCES else UnknownCall)(subject_id)
         if conference.ended_at is not None:
             raise CallEnded(subject_id, "the conference is over")
         return str(conference.node)
@@ -246,7 +271,7 @@ class NodeControl:
             if not await nodes.alive(connection, node, utc_now(), NODE_SILENCE):
                 raise NodeUnreachable(node, "is not running; start it, and it takes its calls up")
         with self._database.signals.subscribe("commands") as signal:
-            async with self._database.write() as connection:
+            async with self._database.write(durable=False) as connection:
                 command_id = await commands.send(
                     connection, node, verb, subject_id, tenant_id, dict(arguments)
                 )
@@ -307,43 +332,58 @@ class NodeControl:
         return recording_id
 
     async def _hangup(self, tenant_id: str, call_id: str) -> None:
-        await self._call(tenant_id, call_id).hangup()
+        call = self._holder(tenant_id, call_id)
+        if not isinstance(call, CallSession):
+            raise UnknownCall(call_id)
+        await call.hangup()
 
     async def _end_conference(self, tenant_id: str, conference_id: str) -> None:
         await self._conference(tenant_id, conference_id).close()
 
     async def _add_participant(self, tenant_id: str, conference_id: str, call_id: str) -> None:
         conference = self._conference(tenant_id, conference_id)
-        await conference.add(self._call(tenant_id, call_id))
+        await conference.add(await self._participant(tenant_id, call_id))
 
     async def _remove_participant(self, tenant_id: str, conference_id: str, call_id: str) -> None:
         conference = self._conference(tenant_id, conference_id)
-        await conference.remove(self._call(tenant_id, call_id))
+        try:
+            call = await self._participant(tenant_id, call_id)
+        except (CallEnded, NodeUnreachable):
+            return  # it is in no conference of this node
+        await conference.remove(call)
 
     def _here(self, tenant_id: str, holder_id: str) -> CallSession | Conference | None:
         """Return a call or conference of this node, of this tenant."""
         if self._app is None or not self._app.is_running:
             return None
-        found = self._app.get_session(holder_id) or self._app.switchboard.conferences.get(holder_id)
+        found = self._app.get_session(holder_id) or self._app.get_conference(holder_id)
         return found if found is not None and found.tenant_id == tenant_id else None
 
     def _holder(self, tenant_id: str, holder_id: str) -> CallSession | Conference:
+        """Return what a row says is here; if it is not, it has ended a moment ago."""
         found = self._here(tenant_id, holder_id)
         if found is None:
             raise CallEnded(holder_id)
         return found
 
-    def _call(self, tenant_id: str, call_id: str) -> CallSession:
-        found = self._here(tenant_id, call_id)
-        if not isinstance(found, CallSession):
-            raise UnknownCall(call_id)
-        return found
-
     def _conference(self, tenant_id: str, conference_id: str) -> Conference:
-        found = self._here(tenant_id, conference_id)
+        found = self._holder(tenant_id, conference_id)
         if not isinstance(found, Conference):
             raise UnknownConference(conference_id)
         return found
+
+    async def _participant(self, tenant_id: str, call_id: str) -> CallSession:
+        """Return a call of this node that a conference is to have."""
+        found = self._here(tenant_id, call_id)
+        if isinstance(found, CallSession):
+            return found
+        async with self._database.read() as connection:
+            row = await calls.get(connection, tenant_id, call_id)
+        if row is None:
+            raise UnknownCall(call_id)
+        if row.ended_at is None and row.node != self._node:
+            raise NodeUnreachable(row.node, f"can't put it into a conference of {self._node!r}")
+        raise CallEnded(call_id, row.end_reason)
 
     def _active(self, tenant_id: str, holder_id: str) -> str:
         """Return the id of the active recording."""
@@ -359,24 +399,17 @@ class NodeControl:
 
 
 def _packed(error: Exception) -> dict[str, Any]:
-    """Return an error as JSON: our errors keep what they were made of as attributes."""
-    kind = type(error)
-    if kind.__module__ != exceptions.__name__:
-        return {"type": "ValueError", "arguments": {}, "text": str(error)}
-    names = [name for name in inspect.signature(kind).parameters if hasattr(error, name)]
-    return {
-        "type": kind.__name__,
-        "arguments": {name: getattr(error, name) for name in names},
-        "text": str(error),
-    }
+    """Return an error as JSON: one of ours with its attributes, which say what it is about."""
+    ours = [each for each in type(error).__mro__ if each.__module__ == exceptions.__name__]
+    kind = ours[0].__name__ if ours else ""
+    return {"type": kind, "attributes": vars(error) if ours else {}, "text": str(error)}
 
 
 def _unpacked(packed: Mapping[str, Any]) -> Exception:
     """Return the error that was raised in the other process."""
     kind = getattr(exceptions, packed["type"], None)
-    if kind is None:
+    if not (isinstance(kind, type) and issubclass(kind, VoxtraError)):
         return ValueError(packed["text"])
-    made = kind(**packed["arguments"]) if packed["arguments"] else kind(packed["text"])
-    if not isinstance(made, VoxtraError):
-        raise TypeError(f"{packed['type']} is no error of ours")
+    made = kind.__new__(kind, packed["text"])
+    vars(made).update(packed["attributes"])
     return made

@@ -164,14 +164,14 @@ class Deliverer:
         """Start what can be started; return the seconds until there may be more."""
         now = self._clock()
         if self._tries and now - self._renewed >= LEASE / 3:
-            async with self._database.write() as connection:
+            async with self._database.write(durable=False) as connection:
                 await outbox.renew(connection, list(self._tries), worker=self._worker, now=now)
             self._renewed = now
         async with self._database.read() as connection:
             found = await outbox.due(connection, sinks_of=self._node if self._tell else None)
         for destination in found:
             if destination.deleted:
-                async with self._database.write() as connection:
+                async with self._database.write(durable=False) as connection:
                     await outbox.bury(connection, destination.endpoint_id, now=now)
                 return 0.0
         ready = [each for each in found if each.due <= now and self._room(each.endpoint_id) > 0]
@@ -201,7 +201,7 @@ class Deliverer:
         room = self._room(key)
         if room <= 0:
             return 0
-        async with self._database.write() as connection:
+        async with self._database.write(durable=False) as connection:
             claimed = await outbox.claim(
                 connection, destination, worker=self._worker, now=now, limit=room
             )
@@ -280,7 +280,7 @@ class Deliverer:
             pause = schedule[delivery.attempts] * random.uniform(0.9, 1.1)  # noqa: S311  # no secret
             retry_at = now + max(pause, outcome.wait)
         disabled = False
-        async with self._database.write() as connection:
+        async with self._database.write(durable=False) as connection:
             state = await outbox.note(
                 connection,
                 delivery.id,
@@ -323,7 +323,7 @@ class Deliverer:
         if not left:
             return
         try:
-            async with self._database.write() as connection:
+            async with self._database.write(durable=False) as connection:
                 await outbox.release(connection, left, worker=self._worker, now=self._clock())
         except (SQLAlchemyError, OSError) as error:
             log.warning("deliveries go on when their leases have run out: %s", error)

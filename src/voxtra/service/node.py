@@ -23,6 +23,7 @@ from voxtra.app import VoxtraApp
 from voxtra.ari import ARIClient
 from voxtra.blobs.base import BlobError, BlobStore
 from voxtra.blobs.stores import open_store
+from voxtra.conference import Conference
 from voxtra.config import VoxtraConfig
 from voxtra.events import EventType, VoxtraEvent
 from voxtra.exceptions import ConfigurationError, VoxtraError
@@ -44,6 +45,7 @@ from voxtra.service.reconcile import Reconciler
 from voxtra.service.retention import Purger, Recompute
 from voxtra.service.sources import Sources
 from voxtra.service.worker import Worker
+from voxtra.session import CallSession
 from voxtra.spool import Spool
 from voxtra.store import commands, exports, journal, nodes
 from voxtra.store.database import Database
@@ -205,18 +207,19 @@ class Node:
     def _serve_calls(self, parts: _Parts, app: VoxtraApp, stack: contextlib.AsyncExitStack) -> None:
         database = parts.service.database
 
-        def tenant_of_conference(conference_id: str) -> str | None:
-            known = app.switchboard.conferences.get(conference_id) if app.is_connected else None
-            return known.tenant_id if known is not None else None
+        def holder_of(holder_id: str) -> CallSession | Conference | None:
+            return app.get_session(holder_id) or app.get_conference(holder_id)
 
-        call_log = CallLog(database, self.name, app.get_session, tenant_of_conference)
+        call_log = CallLog(database, self.name, holder_of)
         app.subscribe(call_log.on_event)
         writing = self._spawn("the call log", call_log.run())
 
         async def write_the_rest() -> None:
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(GRACE):
                     await call_log.written()
+            except TimeoutError:
+                log.error("the last of %d calls is not written", len(call_log.unwritten()))
 
         stack.push_async_callback(_ended, writing, write_the_rest)
         reconciler = Reconciler(
@@ -248,7 +251,7 @@ class Node:
         return remove
 
     async def _beat(self, parts: _Parts) -> None:
-        async with parts.service.database.write() as connection:
+        async with parts.service.database.write(durable=False) as connection:
             await nodes.beat(
                 connection,
                 self.name,

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Row, delete, insert, select, update
+from sqlalchemy import Column, Row, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from voxtra.exceptions import RecordingExpired, UnknownRecording
 from voxtra.store.retention import settle_expiry
-from voxtra.store.schema import recording_tags, recordings
+from voxtra.store.schema import recordings
 
 __all__ = ["Recorded", "annotate", "get", "kept", "of_calls", "of_conferences"]
 
@@ -74,7 +74,6 @@ async def annotate(
         row = await get(connection, tenant_id, recording_id)
         raise RecordingExpired(recording_id, row.delete_reason)
     if tags is not None:
-        await _retag(connection, tenant_id, recording_id, values["tags"])
         await settle_expiry(connection, tenant_id, recording_id)
 
 
@@ -118,16 +117,3 @@ async def _recorded(
         if ended_at is None and holder_id == of:
             active[of] = recording_id
     return {each: Recorded(active[each], tuple(found[each])) for each in ids}
-
-
-async def _retag(
-    connection: AsyncConnection, tenant_id: str, recording_id: str, tags: Sequence[str]
-) -> None:
-    await connection.execute(
-        delete(recording_tags).where(recording_tags.c.recording_id == recording_id)
-    )
-    if tags:
-        await connection.execute(
-            insert(recording_tags),
-            [{"tenant_id": tenant_id, "tag": tag, "recording_id": recording_id} for tag in tags],
-        )

@@ -63,7 +63,10 @@ _CANDIDATES: Final = text(
 
 _HASHED: Final = "ARRAY(SELECT hashtextextended(word, 0) FROM unnest(:{}) AS word)"
 
-_IN_ORDER: Final = ("call_id", "conference_id", *search.ORDERED)
+_IN_ORDER: Final = (
+    *("call_id", "conference_id"),
+    *("states" if each == "state" else each for each in search.ORDERED),
+)
 """Filters that PostgreSQL has an index of in the order of ids, roughly the narrowest first."""
 
 
@@ -135,10 +138,9 @@ class _List:
         plain = Filter(since=wanted.since, until=wanted.until, deleted=wanted.deleted)
         if not wanted.deleted:  # tombstones are in none of them
             for name in _IN_ORDER:
-                if name != "state" and (value := getattr(wanted, name)):
+                value = getattr(wanted, name)
+                if value and (name != "states" or len(value) == 1):
                     return replace(plain, **{name: value})
-                if name == "state" and len(wanted.states) == 1:
-                    return replace(plain, states=wanted.states)
         return plain
 
     async def _in_order(self, after: str, count: int) -> list[Row[Any]]:
@@ -221,10 +223,14 @@ class _List:
                 yield condition.bindparams(bindparam(name, each, ARRAY(Text)))
 
     async def _held(self, ids: Sequence[str]) -> list[Row[Any]]:
-        """Return those candidates that the filter lets through, in their order."""
+        """Return those candidates, of the time asked for, that the filter lets through, in their
+        order.
+        """
         if not ids:
             return []
-        query = self._query(self._wanted, recordings.c).where(recordings.c.id.in_(ids))
+        # SQLite would rather read through a range of ids than look these few up.
+        wanted = replace(self._wanted, since=None, until=None)
+        query = self._query(wanted, recordings.c).where(recordings.c.id.in_(ids))
         query = query.order_by(None).with_only_columns(*self._of(recordings.c))
         rows = {row.id: row for row in await self._all(query)}
         return [rows[each] for each in ids if each in rows]

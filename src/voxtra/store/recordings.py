@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, Select, insert, or_, select, update
+from sqlalchemy import Row, insert, or_, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -38,7 +38,7 @@ from voxtra.store import journal
 from voxtra.store.database import Database
 from voxtra.store.jobs import enqueue
 from voxtra.store.retention import settle_expiry
-from voxtra.store.schema import recording_tags, recordings
+from voxtra.store.schema import recordings
 
 __all__ = [
     "FileFacts",
@@ -110,7 +110,9 @@ class SqlRecordingStore:
         waits = delays(0.2, cap=10.0)
         while True:
             try:
-                async with self._database.write() as connection:
+                # Undone by a power cut it is found out again, from the PBX or its file; the row
+                # itself, with who spoke to whom, is there by then.
+                async with self._database.write(durable=False) as connection:
                     return await _write(connection, old, new, self._node)
             except _RETRIED as error:
                 log.error("recording %s: its row can't be changed yet: %s", new.name, error)
@@ -162,7 +164,6 @@ async def add(
     active recording.
     """
     await connection.execute(insert(recordings).values(node=node, **_columns(recording)))
-    await _tag(connection, recording)
 
 
 async def change(
@@ -313,20 +314,9 @@ def _columns(recording: Recording) -> dict[str, Any]:
     }
 
 
-async def _tag(connection: AsyncConnection, recording: Recording) -> None:
-    if recording.tags:
-        await connection.execute(
-            insert(recording_tags),
-            [
-                {"tenant_id": recording.tenant_id, "tag": tag, "recording_id": recording.id}
-                for tag in dict.fromkeys(recording.tags)
-            ],
-        )
-
-
-async def _active(connection: AsyncConnection, recording: Recording) -> Row[Any] | None:
+async def _active(connection: AsyncConnection, recording: Recording) -> Row[str, str] | None:
     """Return the recording that keeps this one from being active."""
-    query: Select[Any] = select(recordings.c.id, recordings.c.name).where(
+    query = select(recordings.c.id, recordings.c.name).where(
         recordings.c.ended_at.is_(None),
         or_(
             recordings.c.target_id == recording.target_id,

@@ -28,7 +28,7 @@ from voxtra.model import RecordingState, Track
 from voxtra.store import exports, journal
 from voxtra.store.deliveries import waiting
 from voxtra.store.jobs import enqueue
-from voxtra.store.schema import deliveries, events, holds, recording_tags, recordings
+from voxtra.store.schema import deliveries, events, holds, recordings
 
 __all__ = ["JOB", "Remains", "Tombstone", "delete", "forget", "remains"]
 
@@ -122,9 +122,6 @@ async def delete(
             deleted_by=actor,
             delete_reason=reason,
         )
-    )
-    await connection.execute(
-        recording_tags.delete().where(recording_tags.c.recording_id == recording_id)
     )
     await exports.end_those_with(connection, tenant_id, recording_id, now=now)
     # Sinks want the file. A sink's lane is the recording: nothing of another one waits behind it.

@@ -18,8 +18,6 @@ __all__ = ["BodyLimit", "Limiter", "Limits", "Rate", "Verdict", "replay"]
 MAX_BODY: Final = 1 << 20
 """Bytes of a request's body: ten thousand recording ids fit in."""
 
-_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
-
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -100,15 +98,18 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["method"] not in _WITH_BODY:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        if not _has_body(headers):
+            await self._app(scope, receive, send)
+            return
         length = headers.get("content-length", "")
         refusal = None
         if length.isdecimal() and int(length) > MAX_BODY:
             refusal = Problem("body_too_large")
-        elif _has_body(headers) and not _is_json(headers.get("content-type", "")):
+        elif not _is_json(headers.get("content-type", "")):
             refusal = Problem("unsupported_media_type")
         if refusal is not None:
             await answer(refusal, scope)(scope, receive, send)

@@ -12,7 +12,8 @@ from starlette.routing import BaseRoute
 
 from voxtra.events import EventType
 from voxtra.service.access import SCOPES
-from voxtra.web.problems import MEDIA_TYPE, PROBLEMS
+from voxtra.web.codes import PROBLEMS
+from voxtra.web.problems import MEDIA_TYPE
 
 __all__ = ["document", "query_names"]
 

@@ -44,6 +44,7 @@ _VERB: Final = problems(
     "conference_not_found", "conference_not_active", "recording_not_active", *_PBX
 )
 _START: Final = problems(
+    "conference_empty",
     "conference_not_found",
     "conference_not_active",
     "recording_active",

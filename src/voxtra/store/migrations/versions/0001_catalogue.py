@@ -289,18 +289,6 @@ def _recordings() -> None:
         where="ended_at IS NULL",
     )
     table(
-        "recording_tags",
-        column("tenant_id", TEXT),
-        column("tag", TEXT),
-        column("recording_id", TEXT),
-        key=(
-            "tenant_id",
-            "tag",
-            "recording_id",
-        ),
-    )
-    index("ix_recording_tags_recording_id", "recording_tags", "recording_id")
-    table(
         "retention_rules",
         column("id", TEXT),
         column("tenant_id", TEXT),
