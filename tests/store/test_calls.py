@@ -233,7 +233,7 @@ async def test_calls_whose_process_died_are_ended(database: Database) -> None:
     for number in range(1, 5):
         await begin(database, f"c{number}", node="n2" if number == 4 else "n1")
     await do(database, calls.answered, "c1", at(1))
-    lost = await do(database, calls.end_lost, "n1", {"c3", "unheard of"}, at(20))
+    lost = await do(database, calls.end_lost, "n1", lambda: {"c3", "unheard of"}, at(20))
     assert [(call.id, call.ended_at) for call in lost] == [("c1", None), ("c2", None)]
     found = {call.id: call for call in await do(database, calls.page, "t")}
     assert {name: call.ended_at for name, call in found.items()} == {
@@ -245,7 +245,7 @@ async def test_calls_whose_process_died_are_ended(database: Database) -> None:
     assert (found["c1"].state, found["c2"].state) == ("completed", "failed")
     assert found["c1"].end_reason == found["c2"].end_reason == calls.LOST
     assert (await legs(database, "c2"))[0].ended_at == at(20)
-    assert await do(database, calls.end_lost, "n1", {"c3"}, at(30)) == []
+    assert await do(database, calls.end_lost, "n1", lambda: {"c3"}, at(30)) == []
 
 
 async def pages(database: Database, size: int, **filters: Any) -> list[list[str]]:

@@ -28,7 +28,7 @@ from tests.store.population import recording
 from voxtra.store import search, tombstones
 from voxtra.store.database import Database
 from voxtra.store.schema import recordings
-from voxtra.store.search import durations, lowered, match, places, scoped, trigrams
+from voxtra.store.search import durations, lowered, match, parts, places, scoped
 
 TENANT = "acme"
 
@@ -63,19 +63,31 @@ def test_a_duration_has_a_word_of_a_range_if_it_is_in_it(low: int, high: int, le
     assert len(own.intersection(words)) == (low <= length <= high)
 
 
-@given(st.lists(st.lists(st.text(), min_size=1, max_size=3).map(tuple), min_size=1, max_size=3))
-def test_an_expression_holds_nothing_but_hex_digits(words: list[tuple[str, ...]]):
+_words = st.lists(st.text(), min_size=1, max_size=2).map(tuple)
+
+
+@given(st.lists(st.lists(_words, min_size=1, max_size=2).map(tuple), min_size=1, max_size=3))
+def test_an_expression_holds_nothing_but_hex_digits(words: list[search.Words]):
     """Whatever the words are, the index is asked for hex digits joined by AND and OR."""
     left = match(words)
     for each in ("(", ")", "AND", "OR", " "):
         left = left.replace(each, "")
-    assert left == "".join(each.encode().hex() for some in words for each in some)
+    assert left == "".join(w.encode().hex() for some in words for each in some for w in each)
 
 
-@given(st.text(max_size=8), st.text(max_size=8))
-def test_a_text_has_the_words_of_its_parts(before: str, part: str):
-    """All the words of a part are among the words of the whole."""
-    assert set(trigrams("t", part)) <= set(trigrams("t", before + part + before))
+def pieces(kind: str, text: str) -> set[str]:
+    """Return the words for every three and four characters in a row."""
+    return {
+        f"{kind}{text[at : at + size]}" for size in (3, 4) for at in range(len(text) - size + 1)
+    }
+
+
+@given(st.text(max_size=8), st.text(min_size=3, max_size=12))
+def test_a_text_has_the_words_of_its_parts(around: str, part: str):
+    """All words for a part are among those of the whole, and no character of it is left out."""
+    words = parts("t", part)
+    assert set(words) <= pieces("t", around + part + around)
+    assert set(part) == {letter for word in words for letter in word[1:]}
 
 
 def test_ascii_letters_alone_are_made_small():
@@ -102,7 +114,7 @@ def words_of(row: Mapping[str, Any]) -> set[str]:
     def word(kind: str, value: str) -> str:
         return scoped(kind, value, tenant_id=row["tenant_id"], deleted=deleted)
 
-    texts = [*(row[each] for each in ("caller", "callee", "queue", "agent", "note")), *row["tags"]]
+    texts = [*(row[each] for each in ("queue", "agent", "note")), *row["tags"]]
     if row["id"] not in row["name"]:
         texts.append(row["name"])
     found = {word("all", ""), word("held", str(int(row["held"])))}
@@ -118,9 +130,9 @@ def words_of(row: Mapping[str, Any]) -> set[str]:
         found |= {word(f"d{level}", str(length // 4**level)) for level in range(9)}
     for each in texts:
         for line in each.split("\n"):
-            found.update(trigrams("t", lowered(line)))
+            found |= pieces("t", lowered(line))
     for each in (row["caller"], row["callee"]):
-        found.update(trigrams("n", each))
+        found |= pieces("n", lowered(each))
     return found
 
 
@@ -201,7 +213,7 @@ async def test_postgresql_has_the_hashes_of_the_same_words(on_postgresql: Databa
             found = set((await connection.execute(query)).scalar_one())
             assert wanted <= found
             lines = sum(each.count("\n") + 1 for each in (row["note"], "\n" * 8, *row["tags"]))
-            assert len(found - wanted) <= 3 * lines
+            assert len(found - wanted) <= 5 * lines
 
 
 async def test_a_deleted_recording_is_found_by_nothing_that_was_known_of_people(

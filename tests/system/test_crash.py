@@ -44,7 +44,7 @@ async def test_our_own_death_loses_nothing(lab, app_name, place_call, tmp_path):
 
     async def follow(number: int) -> PlacedCall:
         call_id = f"{app_name}-{number}"
-        seconds = chance.uniform(0.2, 8.0)
+        seconds = chance.uniform(0.2, 5.0)
         placed: PlacedCall = await place_call(to="2000", call_id=call_id, seconds=seconds)
         ended[call_id] = datetime.now(UTC)
         return placed
@@ -144,7 +144,7 @@ def _judge(
     assert [call for call, found in of_call.items() if len(found) > 1] == []
     assert [row for row in rows if row["state"] == "failed" and not row["cause"]] == []
     # Who was still there when the service came back is recorded, by the one run or the other.
-    silent = [call for call in placed if call.seconds > 7.5 and call.call_id not in of_call]
+    silent = [call for call in placed if call.seconds > 4.7 and call.call_id not in of_call]
     assert silent == []
 
 

@@ -8,17 +8,18 @@ import asyncio
 import logging
 import os
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from voxtra.config import VoxtraConfig
+from voxtra.config import VoxtraConfig, WebhookConfig
 from voxtra.model import DEFAULT_TENANT
 from voxtra.service.addresses import AddressGuard
 from voxtra.store import access, endpoints
 from voxtra.store.database import Database
 from voxtra.store.migrate import check, current, migrate
-from voxtra.store.schema import keys, utc_now, webhook_endpoints
+from voxtra.store.schema import keys, tenants, utc_now, webhook_endpoints
 
 __all__ = ["ADMIN_KEY", "begin"]
 
@@ -66,6 +67,7 @@ async def _first_key(database: Database, folder: Path) -> None:
     """
     path = folder / ADMIN_KEY
     async with database.write() as connection:
+        await _one_at_a_time(connection)
         if (await connection.execute(select(keys.c.id).limit(1))).first() is not None:
             return
         made = await access.create_key(
@@ -87,11 +89,15 @@ def _write_secret(path: Path, secret: str) -> None:
 
 
 async def _webhook(database: Database, config: VoxtraConfig) -> None:
-    """Have the webhook of the configuration as an endpoint, and none of an older configuration."""
+    """Have the webhook of the configuration as an endpoint, and none of an older configuration.
+
+    One that has changed keeps what waits for it.
+    """
     wanted = config.backend.webhook
     if wanted.url:
         AddressGuard(config.delivery.allow).check_url(wanted.url)
     async with database.write() as connection:
+        await _one_at_a_time(connection)
         row = (
             await connection.execute(
                 select(webhook_endpoints).where(
@@ -101,16 +107,7 @@ async def _webhook(database: Database, config: VoxtraConfig) -> None:
                 )
             )
         ).first()
-        same = row is not None and (row.url, row.secret, list(row.events)) == (
-            wanted.url,
-            wanted.signing_secret,
-            list(wanted.events),
-        )
-        if same:
-            return
-        if row is not None:
-            await endpoints.delete(connection, DEFAULT_TENANT, row.id, now=utc_now())
-        if wanted.url:
+        if row is None and wanted.url:
             await endpoints.create(
                 connection,
                 DEFAULT_TENANT,
@@ -120,3 +117,26 @@ async def _webhook(database: Database, config: VoxtraConfig) -> None:
                 secret=wanted.signing_secret,
                 description=_FROM_CONFIG,
             )
+        elif row is not None and not wanted.url:
+            await endpoints.delete(connection, DEFAULT_TENANT, row.id, now=utc_now())
+        elif row is not None:
+            await _renew(connection, row, wanted)
+
+
+async def _renew(connection: AsyncConnection, row: Row[Any], wanted: WebhookConfig) -> None:
+    """Bring the endpoint of an older configuration to this one."""
+    if (row.url, list(row.events)) != (wanted.url, wanted.events):
+        await endpoints.change(
+            connection, DEFAULT_TENANT, row.id, url=wanted.url, events=wanted.events
+        )
+    if wanted.signing_secret and wanted.signing_secret != row.secret:
+        await endpoints.rotate(
+            connection, DEFAULT_TENANT, row.id, now=utc_now(), secret=wanted.signing_secret
+        )
+
+
+async def _one_at_a_time(connection: AsyncConnection) -> None:
+    """Let another process that begins at the same moment wait for this transaction's end."""
+    await connection.execute(
+        select(tenants.c.id).where(tenants.c.id == DEFAULT_TENANT).with_for_update()
+    )

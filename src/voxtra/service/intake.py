@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Final
 
@@ -113,7 +113,7 @@ class Intake:
             told["lost_seconds"] = lost / 1000
         reason = await self._reason(recording, seconds)
         change = Change(Happening.INGESTED, utc_now(), reason, facts=told)
-        return change, replace(found, lost_ms=lost)
+        return change, found
 
     async def _failed(self, recording: Recording, cause: str) -> Change:
         reason = await self._reason(recording, None)
@@ -126,7 +126,7 @@ class Intake:
         hung_up = await self._hung_up(recording)
         if recording.end_reason is None and recording.ended_at is not None:
             # Word of the call's end may be a moment behind that of the recording's.
-            left = HANGUP_WINDOW - (utc_now() - recording.ended_at)
+            left = min(HANGUP_WINDOW, HANGUP_WINDOW - (utc_now() - recording.ended_at))
             with (
                 self._database.signals.subscribe("events") as signal,
                 contextlib.suppress(TimeoutError),

@@ -42,6 +42,7 @@ from voxtra.service.first_start import begin
 from voxtra.service.intake import Intake
 from voxtra.service.purge import Purge, Remover
 from voxtra.service.reconcile import Reconciler
+from voxtra.service.recovery import claimed
 from voxtra.service.retention import Purger, Recompute
 from voxtra.service.sources import Sources
 from voxtra.service.worker import Worker
@@ -140,7 +141,7 @@ class Node:
             )
             sources = Sources(spool, app.telephony)
         else:
-            sources = Sources(spool, await self._stored(stack))
+            sources = Sources(spool, self._stored(stack))
         audio = AudioFiles(blobs, folder / "derived")
         stack.push_async_callback(audio.close)
         control = NodeControl(database, self.name, app)
@@ -149,7 +150,7 @@ class Node:
         worker = f"{self.name}-{own_id('worker')}"
         return _Parts(service, control, Queue(database, worker), sources, aftermath, app)
 
-    async def _stored(self, stack: contextlib.AsyncExitStack) -> StoredTracks | None:
+    def _stored(self, stack: contextlib.AsyncExitStack) -> StoredTracks | None:
         """Return how a worker reaches files whose folder it does not see."""
         asterisk = self.config.telephony.asterisk
         if self.config.telephony.provider != "asterisk":
@@ -161,7 +162,9 @@ class Node:
             app_name=asterisk.app_name,
             timeout=asterisk.request_timeout,
         )
-        return StoredTracks(await stack.enter_async_context(client))
+        client.open()  # asks nothing yet: a worker is of use while the PBX is away, too
+        stack.push_async_callback(client.close)
+        return StoredTracks(client)
 
     async def _start(self, parts: _Parts, stack: contextlib.AsyncExitStack) -> None:
         """Begin all that goes on by itself. What is begun later ends earlier."""
@@ -245,8 +248,18 @@ class Node:
 
         async def remove(remains: Remains) -> None:
             await parts.service.audio.remove(remains.recording_id)
-            if remains.node in ("", self.name):
-                await parts.sources.free_tracks(remains.tracks, remains.format)
+            if remains.node not in ("", self.name):
+                return
+            async with parts.service.database.read() as connection:
+                # Its name may be that of a newer one by now, which needs the file yet.
+                tracks = [
+                    track
+                    for track in remains.tracks
+                    if not await claimed(
+                        connection, track, remains.format, besides=remains.recording_id
+                    )
+                ]
+            await parts.sources.free_tracks(tracks, remains.format)
 
         return remove
 

@@ -12,24 +12,25 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import func, literal_column, or_, select
+from sqlalchemy import Row, func, literal_column, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from voxtra.app import VoxtraApp
 from voxtra.audio.formats import lookup
 from voxtra.blobs.base import BlobError, BlobStore
-from voxtra.exceptions import NotSupported, TelephonyError, VoxtraError
+from voxtra.events import EventType, VoxtraEvent
+from voxtra.exceptions import NotSupported, VoxtraError
 from voxtra.lifecycle import Change, Happening
-from voxtra.model import EndReason, RecordingState
+from voxtra.model import CallDirection, Disposition, EndReason, RecordingState
 from voxtra.service.call_log import CallLog
-from voxtra.service.recovery import Found, adopt, grouped, rows_of
+from voxtra.service.recovery import Found, adopt, grouped, owners, rows_of
 from voxtra.service.sources import Sources
-from voxtra.store import calls, conferences
+from voxtra.store import calls, conferences, journal
 from voxtra.store.database import Database
 from voxtra.store.jobs import enqueue
-from voxtra.store.recordings import SqlRecordingStore, change, load
+from voxtra.store.recordings import SqlRecordingStore, change
 from voxtra.store.schema import jobs, recordings, utc_now
 from voxtra.telephony.base import Gap
 
@@ -108,13 +109,23 @@ class Reconciler:
             return
         found = list(grouped(stored))
         async with self._database.read() as connection:
-            known = await rows_of(connection, [each.name for each in found])
+            known = await rows_of(connection, sorted(set().union(*(each.names for each in found))))
         for each in found:
-            ids = known.get(each.name, [])
-            if not ids and each.own_id:
-                await self._adopt(each)
-            for recording_id in ids:
-                await self._free(recording_id, each)
+            if not each.own_id and known.keys().isdisjoint(each.names):
+                continue
+            try:
+                await self._judge(each)
+            except (VoxtraError, BlobError, TimeoutError, SQLAlchemyError, OSError) as error:
+                log.warning("%s on the PBX: %s", each.name, error)
+
+    async def _judge(self, found: Found) -> None:
+        """Take in what has no row, and free what is stored."""
+        async with self._database.read() as connection:
+            rows = await owners(connection, found)
+        if rows:
+            await self._free(rows, found)
+        elif found.own_id:
+            await self._adopt(found)
 
     async def _fail_overdue(self, now: datetime) -> None:
         """End the rows whose node does not come back."""
@@ -130,7 +141,7 @@ class Reconciler:
         for row in rows:
             cause = (
                 f"its process {row.node!r} has not come back by the end of its longest duration; "
-                "if it does, it finds the file"
+                "what the PBX has of it stays in its folder"
             )
             failed = Change(Happening.FAILED, now, EndReason.UNKNOWN, cause)
             async with self._database.write() as connection:
@@ -161,15 +172,41 @@ class Reconciler:
         async with self._database.read() as connection:
             open_conferences = await conferences.active(connection, self._node)
         for row in open_conferences:
-            ours = row.id in board.conferences or row.id in self._call_log.unwritten()
-            if not ours and not await board.resume_conference(row.id, row.name, row.tenant_id):
-                async with self._database.write() as connection:
-                    await conferences.end(connection, row.id, now, reason="its bridge is gone")
-        async with self._database.write() as connection:
-            # Inside the transaction: a call that began meanwhile has its row later than this, and
-            # the end of one that is over may be waiting to be written.
-            known = set(board.sessions) | self._call_log.unwritten()
-            await calls.end_lost(connection, self._node, known, now)
+            if row.id in board.conferences or row.id in self._call_log.unwritten():
+                continue
+            if await board.resume_conference(row.id, row.name, row.tenant_id):
+                await self._note_left(row, now)
+            else:
+                await self._end_conference(row, now)
+
+        def known() -> set[str]:
+            # The end of a call that is over may be waiting to be written.
+            return set(board.sessions) | self._call_log.unwritten()
+
+        async with self._database.write(durable=False) as connection:
+            for call in await calls.end_lost(connection, self._node, known, now):
+                event = _end_of(call, now)
+                await journal.append(connection, event, tenant_id=call.tenant_id)
+
+    async def _note_left(self, row: conferences.Conference, now: datetime) -> None:
+        """Note who left a conference while nobody looked."""
+        here = {session.id for session in self._app.switchboard.conferences[row.id].members}
+        async with self._database.write(durable=False) as connection:
+            for each in await conferences.participants_of(connection, row.tenant_id, row.id):
+                if each.left_at is None and each.call_id not in here:
+                    await conferences.left(connection, row.id, each.call_id, now)
+                    data = {"call_id": each.call_id}
+                    event = VoxtraEvent(EventType.CONFERENCE_LEFT, row.id, data, timestamp=now)
+                    await journal.append(connection, event, tenant_id=row.tenant_id)
+
+    async def _end_conference(self, row: conferences.Conference, now: datetime) -> None:
+        async with self._database.write(durable=False) as connection:
+            left = await conferences.get(connection, row.tenant_id, row.id)
+            if left is None or left.ended_at is not None:
+                return
+            await conferences.end(connection, row.id, now, reason="its bridge is gone")
+            event = VoxtraEvent(EventType.CONFERENCE_ENDED, row.id, timestamp=now)
+            await journal.append(connection, event, tenant_id=row.tenant_id)
 
     async def _adopt(self, found: Found) -> None:
         """Make a row of a file that has none, unless the PBX is at it."""
@@ -181,7 +218,7 @@ class Reconciler:
                 return
         sink = "app" if self._app.recording_sink is not None else ""
         async with self._database.write() as connection:
-            if found.name in await rows_of(connection, [found.name]):
+            if await owners(connection, found):
                 return
             recording = await adopt(
                 connection, found, self._node, ended_at=ended_at or self._clock(), sink=sink
@@ -197,30 +234,32 @@ class Reconciler:
                 times.append(datetime.fromtimestamp(path.stat().st_mtime, UTC))
         return max(times, default=None)
 
-    async def _free(self, recording_id: str, found: Found) -> None:
-        """Delete the files of a recording that is stored: a crash came between the two."""
+    async def _free(self, rows: list[Row[Any]], found: Found) -> None:
+        """Delete files that nobody needs: a crash came between their storing and their deletion.
+
+        The name may be that of a newer recording as well, which needs its file yet.
+        """
+        if not all(row.deleted_at or row.state == RecordingState.AVAILABLE for row in rows):
+            return
+        for row in rows:
+            if row.deleted_at is None and await self._blobs.size(row.blob_key) != row.size:
+                log.error("recording %s: its blob has another size; see `verify`", row.name)
+                return
         async with self._database.read() as connection:
-            recording = await load(connection, recording_id)
-            query = select(recordings).where(recordings.c.id == recording_id)
-            row = (await connection.execute(query)).one()
-        if recording is None or recording.state is not RecordingState.AVAILABLE:
-            return
-        names = {track.name for track in recording.tracks}
-        if names.isdisjoint(track.name for track in found.tracks):
-            return
-        if row.deleted_at is None:
-            try:
-                proven = await self._blobs.size(row.blob_key) == row.size
-            except BlobError as error:
-                log.error("recording %s: %s; the PBX's file is kept", recording.name, error)
-                return
-            if not proven:
-                log.error("recording %s: its blob has another size; see `verify`", recording.name)
-                return
-        try:
-            await self._sources.free(recording)
-        except (VoxtraError, TelephonyError, TimeoutError) as error:
-            log.warning("recording %s: the PBX's file is freed later: %s", recording.name, error)
+            again = await owners(connection, found)
+        if {row.id for row in again} == {row.id for row in rows}:
+            await self._sources.free_tracks(found.tracks, found.format)
+
+
+def _end_of(call: calls.Call, now: datetime) -> VoxtraEvent:
+    """Return the event of the end of a call that nobody saw end."""
+    data: dict[str, Any] = {"cause": 0, "reason": calls.LOST}
+    if call.answered_at is None and call.direction == CallDirection.OUTBOUND:
+        data["disposition"] = Disposition.FAILED.value
+        return VoxtraEvent(EventType.CALL_FAILED, call.id, data, timestamp=now)
+    up = now - call.answered_at if call.answered_at is not None else timedelta(0)
+    data["duration_seconds"] = round(up.total_seconds(), 3)
+    return VoxtraEvent(EventType.CALL_ENDED, call.id, data, timestamp=now)
 
 
 def _micros(at: datetime) -> int:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import Row, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from voxtra.audio.formats import lookup
@@ -24,13 +24,15 @@ from voxtra.model import (
     Track,
 )
 from voxtra.store.jobs import enqueue
-from voxtra.store.recordings import add
+from voxtra.store.recordings import add, load
 from voxtra.store.schema import recordings
 
-__all__ = ["Found", "adopt", "grouped", "rows_of"]
+__all__ = ["Found", "adopt", "claimed", "grouped", "owners", "rows_of"]
 
-_OWN: Final = re.compile(r"(?:.*/)?voxtra-(?P<id>[0-9a-f]{12}7[0-9a-f]{19})")
-"""A name that the framework gave: it holds the recording's id, and that the time of its request."""
+_OWN: Final = re.compile(r"(?:.*/)?voxtra-(?P<id>0[0-9a-f]{11}7[0-9a-f]{19})")
+"""A name that the framework gave: it holds the recording's id, and that the time of its request
+(begun with another digit it would be later than the year 2500).
+"""
 
 _SIDES: Final = ("in", "out")
 
@@ -50,6 +52,12 @@ class Found:
         """The id of the recording in a name that the framework gave; "" in any other."""
         matched = _OWN.fullmatch(self.name)
         return matched["id"] if matched else ""
+
+    @property
+    def names(self) -> set[str]:
+        """The names that a recording may have which these files belong to."""
+        tracks = {track.name for track in self.tracks}
+        return {self.name, *tracks, *(_base(name) for name in tracks)}
 
 
 def grouped(stored: Iterable[tuple[str, str]]) -> Iterator[Found]:
@@ -86,6 +94,29 @@ async def rows_of(connection: AsyncConnection, names: list[str]) -> dict[str, li
     return known
 
 
+async def owners(connection: AsyncConnection, found: Found) -> list[Row[Any]]:
+    """Return the rows that files belong to, or may: a name can be used again once the PBX's file is
+    gone. A deleted recording that has forgotten its files is found by its id in their name.
+    """
+    tracks = {track.name for track in found.tracks}
+    query = select(recordings).where(
+        or_(recordings.c.name.in_(sorted(found.names)), recordings.c.id == found.own_id)
+    )
+    rows = (await connection.execute(query)).all()
+    return [
+        row
+        for row in rows
+        if not tracks.isdisjoint(track["name"] for track in row.tracks)
+        or (row.id == found.own_id and row.deleted_at is not None)
+    ]
+
+
+async def claimed(connection: AsyncConnection, track: Track, fmt: str, *, besides: str) -> bool:
+    """Tell whether a file is that of another recording, which is not deleted."""
+    rows = await owners(connection, Found(track.name, fmt, (track,)))
+    return any(row.id != besides and row.deleted_at is None for row in rows)
+
+
 async def adopt(
     connection: AsyncConnection,
     found: Found,
@@ -96,8 +127,9 @@ async def adopt(
     sink: str = "",
 ) -> Recording:
     """Make a row of files that have none, and have them brought home like any other's."""
-    recording_id = found.own_id or new_id()
-    requested_at = _time_of(recording_id) if found.own_id else ended_at
+    known = await load(connection, found.own_id) if found.own_id else None
+    recording_id = found.own_id if found.own_id and known is None else new_id()
+    requested_at = min(_time_of(found.own_id), ended_at) if found.own_id else ended_at
     recording = Recording(
         id=recording_id,
         name=found.name,
@@ -109,7 +141,7 @@ async def adopt(
         state=RecordingState.STOPPING,
         tracks=found.tracks,
         requested_at=requested_at,
-        started_at=min(requested_at, ended_at),
+        started_at=requested_at,
         ended_at=ended_at,
         holder_id=recording_id,
         tenant_id=tenant_id,
@@ -119,6 +151,12 @@ async def adopt(
     await add(connection, recording, node)
     await enqueue(connection, "ingest", recording.id, tenant_id=tenant_id)
     return recording
+
+
+def _base(name: str) -> str:
+    """Return the name of the stereo recording that a file would be one side of."""
+    base, _, side = name.rpartition("-")
+    return base if base and side in _SIDES else name
 
 
 def _time_of(recording_id: str) -> datetime:

@@ -45,7 +45,18 @@ class Worker:
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Work until `stop`."""
+        """Work until `stop`; nothing of it is left running then, nor after a cancellation."""
+        try:
+            await self._work()
+            if self._running:
+                await asyncio.wait(self._running)
+        finally:
+            for task in self._running:
+                task.cancel()
+            if self._running:
+                await asyncio.wait(self._running)
+
+    async def _work(self) -> None:
         waits = delays(0.5, cap=10.0)
         with self._queue.subscribe() as signal:
             while not self._stopping.is_set():
@@ -59,8 +70,6 @@ class Worker:
                     continue
                 if not found:
                     await self._pause(signal, LOOK)
-        if self._running:
-            await asyncio.wait(self._running)
 
     async def stop(self, grace: float) -> None:
         """Claim no more, and finish what is under way in `grace` seconds; what is not done then is

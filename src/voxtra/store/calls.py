@@ -6,7 +6,7 @@ end counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
@@ -20,6 +20,7 @@ from voxtra.store.pages import newest_first
 from voxtra.store.schema import calls, legs
 
 __all__ = [
+    "LOST",
     "Call",
     "Leg",
     "active",
@@ -254,13 +255,16 @@ async def page(
 
 
 async def end_lost(
-    connection: AsyncConnection, node: str, known: set[str], at: datetime
+    connection: AsyncConnection, node: str, known: Callable[[], set[str]], at: datetime
 ) -> list[Call]:
     """End the calls of a node that are in nobody's hands: not over, and not `known` to it.
 
+    What it knows is asked when the rows are read: a call that begins meanwhile is not among them.
     Returns them as they were.
     """
-    lost = [each for each in await active(connection, node) if each.id not in known]
+    rows = await active(connection, node)
+    held = known()
+    lost = [each for each in rows if each.id not in held]
     for each in lost:
         was_up = each.answered_at is not None
         state = CallState.COMPLETED if was_up else CallState.FAILED

@@ -203,7 +203,8 @@ async def replay_range(
 
 async def backlog(connection: AsyncConnection) -> list[Backlog]:
     """Return what waits, by tenant and endpoint or node."""
-    by = (deliveries.c.tenant_id, deliveries.c.endpoint_id, deliveries.c.node)
+    # In the order of the index of what waits, or SQLite reads what is done as well.
+    by = (deliveries.c.endpoint_id, deliveries.c.node, deliveries.c.tenant_id)
     rows = await connection.execute(
         select(
             *by,

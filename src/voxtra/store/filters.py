@@ -16,7 +16,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from voxtra.exceptions import ConfigurationError
 from voxtra.model import CallDirection, RecordingState
 from voxtra.store import search
-from voxtra.store.search import Words, scoped, trigrams
+from voxtra.store.search import Words, scoped
 
 __all__ = ["Filter"]
 
@@ -148,30 +148,30 @@ class Filter:
         return found
 
     def words(self, tenant_id: str) -> list[Words]:
-        """Return the words of which everything has some of each that is let through."""
+        """Return the words that everything has that is let through."""
 
         def word(kind: str, value: str) -> str:
             return scoped(kind, value, tenant_id=tenant_id, deleted=self.deleted)
 
-        found: list[Words] = [(word(name, value),) for name, value in self._equal()]
+        found: list[Words] = [((word(name, value),),) for name, value in self._equal()]
         if self.states:
-            found.append(tuple(word("state", state.value) for state in self.states))
+            found.append(tuple((word("state", state.value),) for state in self.states))
         if self.held is not None:
-            found.append((word("held", str(int(self.held))),))
+            found.append(((word("held", str(int(self.held))),),))
         if self.tag:
-            found.append((word("tag", self.tag),))
+            found.append(((word("tag", self.tag),),))
         if self.min_duration is not None or self.max_duration is not None:
             high = math.inf if self.max_duration is None else self.max_duration
             seconds = math.floor(self.min_duration or 0), math.floor(min(high, 1e9))
-            found.append(tuple(word(*each) for each in search.durations(*seconds)))
+            found.append(tuple((word(*each),) for each in search.durations(*seconds)))
         if not found:
-            found.append((word("all", ""),))
-        found += [(each,) for each in dict.fromkeys(trigrams("n", self.number))]
+            found.append(((word("all", ""),),))
+        if self.number:
+            found.append((search.parts("n", self.number),))
         if self.text:
             spellings = _spellings(self.text)
-            whole = [word("whole", each) for each in spellings]
-            parts = zip(*(trigrams("t", each) for each in spellings), strict=True)
-            found += [(*dict.fromkeys(some), *whole) for some in parts]
+            parts = (search.parts(kind, each) for kind in "nt" for each in spellings)
+            found.append((*parts, *((word("whole", each),) for each in spellings)))
         return found
 
     def _equal(self) -> Iterator[tuple[str, str]]:
@@ -182,7 +182,7 @@ class Filter:
     def _has_text(self, columns: Columns, dialect: str) -> Iterator[ColumnElement[Any]]:
         chosen = ~_within(columns.name, columns.id, dialect)
         for text in _spellings(self.text):
-            for each in search.PARTS:
+            for each in (*search.NUMBERS, *search.TEXTS):
                 yield _has_part(text, dialect, columns[each])
             yield chosen & _has_part(text, dialect, columns.name)
             for each in search.WHOLE:

@@ -17,7 +17,7 @@ that fills the page, or comes to the end, is the last:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -187,7 +187,7 @@ class _List:
 
     async def _far(self, after: str, count: int) -> list[Row[Any]]:
         """Look up on PostgreSQL all that have the words; too many of them are read in order."""
-        having = select(recordings.c.id).where(*self._hashed()).limit(FEW + 1).cte("having")
+        having = select(recordings.c.id).where(self._hashed()).limit(FEW + 1).cte("having")
         number = select(func.count()).select_from(having).scalar_subquery()
         found: list[Row[Any]] = []
         while len(found) < count:
@@ -210,17 +210,28 @@ class _List:
             after = ids[-1]
         return found[:count]
 
-    def _hashed(self) -> Iterator[TextClause]:
-        """Yield what PostgreSQL's index of words is asked for."""
+    def _hashed(self) -> TextClause:
+        """Return what PostgreSQL's index of words is asked for: each alternative with all the rest,
+        so that none of it is looked up alone.
+        """
         words = self._wanted.words(self._tenant_id)
-        single = [each[0] for each in words if len(each) == 1]
-        several = [list(each) for each in words if len(each) > 1]
-        for number, each in enumerate([single, *several]):
-            if each:
-                name = f"words{number}"
-                operator = "&&" if number else "@>"
-                condition = text(f"{search.HASHES} {operator} {_HASHED.format(name)}")
-                yield condition.bindparams(bindparam(name, each, ARRAY(Text)))
+        needed = [word for some in words if len(some) == 1 for word in some[0]]
+        several = [some for some in words if len(some) > 1]
+        texts = [some for some in several if any(len(together) > 1 for together in some)]
+        asked = {
+            f"some{number}": [together[0] for together in some]
+            for number, some in enumerate(each for each in several if each not in texts)
+        }
+        others = [f"{search.HASHES} && {_HASHED.format(name)}" for name in asked]
+        branches = []
+        for number, together in enumerate(texts[0] if texts else [()]):
+            name = f"all{number}"
+            asked[name] = [*needed, *together]
+            has_all = [f"{search.HASHES} @> {_HASHED.format(name)}"] if asked[name] else []
+            branches.append(f"({' AND '.join([*has_all, *others])})")
+        return text(" OR ".join(branches)).bindparams(
+            *(bindparam(name, each, ARRAY(Text)) for name, each in asked.items() if each)
+        )
 
     async def _held(self, ids: Sequence[str]) -> list[Row[Any]]:
         """Return those candidates, of the time asked for, that the filter lets through, in their
@@ -237,9 +248,12 @@ class _List:
 
     def _query(self, wanted: Filter, columns: Columns, after: str = "") -> Select[Any]:
         """Return the query for all columns of what a filter lets through, in order."""
+        end = min(after, wanted.end_id) if after and wanted.end_id else after
+        if end:  # one bound: of two, SQLite may search by the wrong one
+            wanted = replace(wanted, until=None)
         query = select(*columns).where(*wanted.conditions(columns, self._tenant_id, self._dialect))
-        if after:
-            query = query.where(columns.id < after)
+        if end:
+            query = query.where(columns.id < end)
         return query.order_by(columns.id.desc())
 
     def _of(self, columns: Columns) -> list[ColumnElement[Any]]:

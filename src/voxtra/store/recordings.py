@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from voxtra.exceptions import RecordingActive
+from voxtra.exceptions import RecordingActive, RecordingFailed
 from voxtra.lifecycle import Change, advance
 from voxtra.model import (
     CallDirection,
@@ -81,7 +81,6 @@ class FileFacts:
     peak_dbfs: float | None
     blob_key: str
     peaks_key: str = ""
-    lost_ms: int | None = None
 
 
 class SqlRecordingStore:
@@ -92,16 +91,19 @@ class SqlRecordingStore:
         self._node = node
 
     async def insert(self, recording: Recording) -> None:
-        """See `RecordingStore.insert`."""
+        """See `RecordingStore.insert`. Raises `RecordingFailed` when the row can't be written."""
         try:
-            async with self._database.write() as connection:
-                await add(connection, recording, self._node)
-        except IntegrityError:
-            async with self._database.read() as connection:
-                active = await _active(connection, recording)
-            if active is None:
-                raise
-            raise RecordingActive(active.name, active.id) from None
+            try:
+                await self._add(recording)
+            except IntegrityError:
+                async with self._database.read() as connection:
+                    active = await _active(connection, recording)
+                if active is not None:
+                    raise RecordingActive(active.name, active.id) from None
+                await self._add(recording)  # the one that was active has ended meanwhile
+        except _RETRIED as error:
+            cause = f"its row can't be written: {getattr(error, 'orig', None) or error}"
+            raise RecordingFailed(recording.name, cause) from error
 
     async def replace(self, old: Recording, new: Recording) -> bool:
         """See `RecordingStore.replace`. A database that is away is waited for: what the PBX has
@@ -136,6 +138,10 @@ class SqlRecordingStore:
         )
         async with self._database.read() as connection:
             return [recording_of(row) for row in await connection.execute(query)]
+
+    async def _add(self, recording: Recording) -> None:
+        async with self._database.write() as connection:
+            await add(connection, recording, self._node)
 
     async def _get_at_last(self, recording_id: str) -> Recording | None:
         waits = delays(0.2, cap=10.0)
@@ -277,6 +283,7 @@ async def _write(
 
 def _columns(recording: Recording) -> dict[str, Any]:
     """Return the columns that a value fills."""
+    lost = recording.extra.get("lost_seconds")
     return {
         "id": recording.id,
         "tenant_id": recording.tenant_id,
@@ -310,7 +317,8 @@ def _columns(recording: Recording) -> dict[str, Any]:
         "ended_at": recording.ended_at,
         "end_reason": recording.end_reason.value if recording.end_reason else "",
         "cause": recording.cause,
-        "extra": msgspec.json.decode(encode_json(recording.extra)),
+        "extra": recording.extra,
+        "lost_ms": None if lost is None else round(float(str(lost)) * 1000),
     }
 
 

@@ -16,7 +16,7 @@ PostgreSQL an array.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from string import Template
 from typing import Final
 
@@ -25,22 +25,23 @@ __all__ = [
     "DDL",
     "FACETS",
     "HASHES",
+    "NUMBERS",
     "ORDERED",
-    "PARTS",
+    "TEXTS",
     "WHOLE",
     "Words",
     "durations",
     "lowered",
     "match",
+    "parts",
     "place_of",
     "places",
     "scoped",
     "sqlite_words",
-    "trigrams",
 ]
 
-Words = tuple[str, ...]
-"""Alternatives: a recording has to have one of these words."""
+Words = tuple[tuple[str, ...], ...]
+"""Alternatives: a recording has to have all words of one of these."""
 
 FACETS: Final = (
     *("state", "direction", "caller", "callee", "queue", "agent"),
@@ -48,13 +49,19 @@ FACETS: Final = (
 )
 """Columns whose value is a word of the column's name."""
 
-PARTS: Final = ("caller", "callee", "queue", "agent", "note")
+NUMBERS: Final = ("caller", "callee")
+TEXTS: Final = ("queue", "agent", "note")
 """Columns that are searched for a part of them; so are the tags, and a name without the id in it,
 which somebody chose.
 """
 
 WHOLE: Final = ("id", "call_id", "name")
 """Columns that are searched for the whole of them."""
+
+PARTS: Final = (3, 4)
+"""The parts of numbers and texts that are words, in characters. Those of three alone would find
+"0000" wherever there is "000".
+"""
 
 _BETWEEN: Final = "\x1f"
 """Separates the parts of a word."""
@@ -86,9 +93,14 @@ def scoped(kind: str, value: str, *, tenant_id: str, deleted: bool) -> str:
     return _BETWEEN.join((kind, tenant_id, str(int(deleted)), value))
 
 
-def trigrams(kind: str, text: str) -> list[str]:
-    """Return the words for every three characters in a row of a text, in its order."""
-    return [f"{kind}{text[at : at + 3]}" for at in range(len(text) - 2)]
+def parts(kind: str, text: str) -> tuple[str, ...]:
+    """Return words that stand side by side in a text of three characters or more, and so cover it:
+    to ask for those that overlap, too, would take longer and find hardly less.
+    """
+    size = min(len(text), PARTS[-1])
+    last = len(text) - size
+    starts = dict.fromkeys([*range(0, last, size), last])
+    return tuple(dict.fromkeys(f"{kind}{text[at : at + size]}" for at in starts))
 
 
 def durations(shortest: int, longest: int) -> Iterator[tuple[str, str]]:
@@ -107,8 +119,14 @@ def durations(shortest: int, longest: int) -> Iterator[tuple[str, str]]:
 
 
 def match(words: Sequence[Words]) -> str:
-    """Return the FTS5 expression for what has one word of each."""
-    return " AND ".join(f"({' OR '.join(each.encode().hex() for each in some)})" for some in words)
+    """Return the FTS5 expression for what has all of some words, of each the one or the other."""
+    return " AND ".join(
+        f"({' OR '.join(f'({_and(together)})' for together in some)})" for some in words
+    )
+
+
+def _and(words: Iterable[str]) -> str:
+    return " AND ".join(each.encode().hex() for each in words)
 
 
 def place_of(recording_id: str) -> int:
@@ -171,16 +189,16 @@ _SQLITE: Final = (
 _SQLITE_TAGS: Final = Template(
     "coalesce((SELECT group_concat($each, $between) FROM json_each($row.tags)), '')"
 )
-# The array of as many zeros as there are trigrams counts them. But for LIMIT, the whole text would
+# The array of as many zeros as there are parts counts them. But for LIMIT, the whole text would
 # be put together anew for each.
-_SQLITE_TRIGRAMS: Final = Template(
+_SQLITE_PARTS: Final = Template(
     """
     coalesce((
-      SELECT group_concat(hex('$kind' || substr(whole, key + 1, 3)), ' ')
+      SELECT group_concat(hex('$kind' || substr(whole, key + 1, $size)), ' ')
       FROM (SELECT $whole AS whole LIMIT 1), json_each(
-        '[' || substr(replace(hex(zeroblob(length(whole) - 2)), '00', ',0'), 2) || ']'
+        '[' || substr(replace(hex(zeroblob(length(whole) - $size + 1)), '00', ',0'), 2) || ']'
       )
-      WHERE instr(substr(whole, key + 1, 3), char(10)) = 0
+      WHERE instr(substr(whole, key + 1, $size), char(10)) = 0
     ), '')
     """
 )
@@ -188,7 +206,7 @@ _SQLITE_TRIGRAMS: Final = Template(
 
 def _sqlite() -> Iterator[str]:
     digits = "(instr('0123456789abcdef', substr(new.id, {}, 1)) - 1 << {})"
-    texts = ("name", "tags", *PARTS)
+    texts = ("name", "tags", *NUMBERS, *TEXTS)
     columns = sorted({"tenant_id", "deleted_at", "held", "duration_ms", *FACETS, *texts})
     parts = {
         "place": " + ".join(digits.format(2 + at, 4 * (_DIGITS - 1 - at)) for at in range(_DIGITS)),
@@ -237,17 +255,17 @@ def _sqlite_values(row: str) -> str:
 
 def _sqlite_texts(row: str) -> str:
     """Return the SQL for the words of a row that are parts of its texts."""
+    numbers = (f"{row}.{each}" for each in NUMBERS)
     texts = (
-        *(f"{row}.{each}" for each in PARTS),
+        *(f"{row}.{each}" for each in TEXTS),
         f"CASE instr({row}.name, {row}.id) WHEN 0 THEN {row}.name ELSE '' END",
         _SQLITE_TAGS.substitute(row=row, each="value", between="char(10)"),
     )
-    lines = " || char(10) || ".join(texts)
-    numbers = f"{row}.caller || char(10) || {row}.callee"
-    return (
-        _SQLITE_TRIGRAMS.substitute(kind="n", whole=numbers)
-        + " || ' ' || "
-        + _SQLITE_TRIGRAMS.substitute(kind="t", whole=f"lower({lines})")
+    return " || ' ' || ".join(
+        _SQLITE_PARTS.substitute(kind=kind, size=size, whole=f"lower({whole})")
+        for kind, lines in (("n", numbers), ("t", texts))
+        for whole in [" || char(10) || ".join(lines)]
+        for size in PARTS
     )
 
 
@@ -278,11 +296,12 @@ _POSTGRESQL: Final = (
     DECLARE
       scope text := chr(31) || tenant_id || chr(31) || (deleted_at IS NOT NULL)::int || chr(31);
       seconds bigint := least(duration_ms / 1000, $longest);
-      numbers text := caller || chr(10) || callee;
+      numbers text := $numbers;
       texts text := $texts || chr(10)
         || CASE WHEN strpos(name, id) = 0 THEN name ELSE '''' END || chr(10)
         || array_to_string(ARRAY(SELECT jsonb_array_elements_text(tags)), chr(10));
     BEGIN
+      numbers := translate(numbers, ''$capitals'', ''$small'');
       texts := translate(texts, ''$capitals'', ''$small'');
       RETURN ARRAY(
         SELECT hashtextextended(word, 0) FROM unnest(ARRAY[$words]) AS word WHERE word IS NOT NULL
@@ -290,11 +309,12 @@ _POSTGRESQL: Final = (
         SELECT hashtextextended(''tag'' || scope || tag, 0)
         FROM jsonb_array_elements_text(tags) AS tag
       ) || ARRAY(
-        SELECT hashtextextended(''n'' || substr(numbers, at, 3), 0)
-        FROM generate_series(1, length(numbers) - 2) AS at
+        SELECT hashtextextended(''n'' || substr(numbers, at, size), 0)
+        FROM unnest(ARRAY[$sizes]) AS size,
+          generate_series(1, length(numbers) - size + 1) AS at
       ) || ARRAY(
-        SELECT hashtextextended(''t'' || substr(texts, at, 3), 0)
-        FROM generate_series(1, length(texts) - 2) AS at
+        SELECT hashtextextended(''t'' || substr(texts, at, size), 0)
+        FROM unnest(ARRAY[$sizes]) AS size, generate_series(1, length(texts) - size + 1) AS at
       );
     END '
     """,
@@ -317,8 +337,10 @@ def _postgresql() -> Iterator[str]:
     )
     parts = {
         "arguments": ", ".join(f"{name} {kind}" for name, kind in _ARGUMENTS.items()),
-        "longest": str(_LONGEST),
-        "texts": " || chr(10) || ".join(PARTS),
+        "longest": _LONGEST,
+        "sizes": ", ".join(map(str, PARTS)),
+        "numbers": " || chr(10) || ".join(NUMBERS),
+        "texts": " || chr(10) || ".join(TEXTS),
         "capitals": CAPITALS,
         "small": CAPITALS.lower(),
         "words": ", ".join(words),

@@ -41,29 +41,29 @@ async def serve(config: VoxtraConfig, ready: Callable[[str], None]) -> None:
     it answers. Raises `ConfigurationError`, and what the node could not go on with.
     """
     stop = _stop_signal()
-    listener = _listen(config)
     node = Node(config)
-    async with node.running() as service:
-        site = make_site(service)
-        server = _Server(
-            uvicorn.Config(
-                site,
-                log_config=None,  # its lines would hold the `?token=` of the seed's curl lines
-                access_log=False,
-                server_header=False,
-                lifespan="off",
-                timeout_graceful_shutdown=GRACE,
+    with contextlib.closing(_listen(config)) as listener:
+        async with node.running() as service:
+            site = make_site(service)
+            server = _Server(
+                uvicorn.Config(
+                    site,
+                    log_config=None,  # its lines would hold the `?token=` of a request
+                    access_log=False,
+                    server_header=False,
+                    lifespan="off",
+                    timeout_graceful_shutdown=GRACE,
+                )
             )
-        )
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            host, port = listener.getsockname()[:2]
-            ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-            await _first_of(stop, node.failed, serving)
-        finally:
-            site.state.closing.set()
-            server.should_exit = True
-            await asyncio.gather(serving, return_exceptions=True)
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            try:
+                host, port = listener.getsockname()[:2]
+                ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+                await _first_of(stop, node.failed, serving)
+            finally:
+                site.state.closing.set()
+                server.should_exit = True
+                await asyncio.gather(serving, return_exceptions=True)
 
 
 async def work(config: VoxtraConfig, ready: Callable[[], None]) -> None:

@@ -38,20 +38,38 @@ CREATE TRIGGER recordings_words_insert AFTER INSERT ON recordings BEGIN
   || coalesce((SELECT group_concat(hex('tag' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || value) || ' ', '') FROM json_each(new.tags)), '')) ||
 coalesce((
   SELECT group_concat(hex('n' || substr(whole, key + 1, 3)), ' ')
-  FROM (SELECT new.caller || char(10) || new.callee AS whole LIMIT 1), json_each(
-    '[' || substr(replace(hex(zeroblob(length(whole) - 2)), '00', ',0'), 2) || ']'
+  FROM (SELECT lower(new.caller || char(10) || new.callee) AS whole LIMIT 1), json_each(
+    '[' || substr(replace(hex(zeroblob(length(whole) - 3 + 1)), '00', ',0'), 2) || ']'
   )
   WHERE instr(substr(whole, key + 1, 3), char(10)) = 0
 ), '')
  || ' ' ||
 coalesce((
+  SELECT group_concat(hex('n' || substr(whole, key + 1, 4)), ' ')
+  FROM (SELECT lower(new.caller || char(10) || new.callee) AS whole LIMIT 1), json_each(
+    '[' || substr(replace(hex(zeroblob(length(whole) - 4 + 1)), '00', ',0'), 2) || ']'
+  )
+  WHERE instr(substr(whole, key + 1, 4), char(10)) = 0
+), '')
+ || ' ' ||
+coalesce((
   SELECT group_concat(hex('t' || substr(whole, key + 1, 3)), ' ')
-  FROM (SELECT lower(new.caller || char(10) || new.callee || char(10) || new.queue || char(10) || new.agent || char(10) || new.note || char(10)
+  FROM (SELECT lower(new.queue || char(10) || new.agent || char(10) || new.note || char(10)
   || CASE instr(new.name, new.id) WHEN 0 THEN new.name ELSE '' END || char(10)
   || coalesce((SELECT group_concat(value, char(10)) FROM json_each(new.tags)), '')) AS whole LIMIT 1), json_each(
-    '[' || substr(replace(hex(zeroblob(length(whole) - 2)), '00', ',0'), 2) || ']'
+    '[' || substr(replace(hex(zeroblob(length(whole) - 3 + 1)), '00', ',0'), 2) || ']'
   )
   WHERE instr(substr(whole, key + 1, 3), char(10)) = 0
+), '')
+ || ' ' ||
+coalesce((
+  SELECT group_concat(hex('t' || substr(whole, key + 1, 4)), ' ')
+  FROM (SELECT lower(new.queue || char(10) || new.agent || char(10) || new.note || char(10)
+  || CASE instr(new.name, new.id) WHEN 0 THEN new.name ELSE '' END || char(10)
+  || coalesce((SELECT group_concat(value, char(10)) FROM json_each(new.tags)), '')) AS whole LIMIT 1), json_each(
+    '[' || substr(replace(hex(zeroblob(length(whole) - 4 + 1)), '00', ',0'), 2) || ']'
+  )
+  WHERE instr(substr(whole, key + 1, 4), char(10)) = 0
 ), '')
  FROM recording_places WHERE recording_id = new.id;
 END
@@ -105,20 +123,38 @@ WHEN (old.agent IS NOT new.agent
   OR old.note IS NOT new.note) THEN
 coalesce((
   SELECT group_concat(hex('n' || substr(whole, key + 1, 3)), ' ')
-  FROM (SELECT old.caller || char(10) || old.callee AS whole LIMIT 1), json_each(
-    '[' || substr(replace(hex(zeroblob(length(whole) - 2)), '00', ',0'), 2) || ']'
+  FROM (SELECT lower(old.caller || char(10) || old.callee) AS whole LIMIT 1), json_each(
+    '[' || substr(replace(hex(zeroblob(length(whole) - 3 + 1)), '00', ',0'), 2) || ']'
   )
   WHERE instr(substr(whole, key + 1, 3), char(10)) = 0
 ), '')
  || ' ' ||
 coalesce((
+  SELECT group_concat(hex('n' || substr(whole, key + 1, 4)), ' ')
+  FROM (SELECT lower(old.caller || char(10) || old.callee) AS whole LIMIT 1), json_each(
+    '[' || substr(replace(hex(zeroblob(length(whole) - 4 + 1)), '00', ',0'), 2) || ']'
+  )
+  WHERE instr(substr(whole, key + 1, 4), char(10)) = 0
+), '')
+ || ' ' ||
+coalesce((
   SELECT group_concat(hex('t' || substr(whole, key + 1, 3)), ' ')
-  FROM (SELECT lower(old.caller || char(10) || old.callee || char(10) || old.queue || char(10) || old.agent || char(10) || old.note || char(10)
+  FROM (SELECT lower(old.queue || char(10) || old.agent || char(10) || old.note || char(10)
   || CASE instr(old.name, old.id) WHEN 0 THEN old.name ELSE '' END || char(10)
   || coalesce((SELECT group_concat(value, char(10)) FROM json_each(old.tags)), '')) AS whole LIMIT 1), json_each(
-    '[' || substr(replace(hex(zeroblob(length(whole) - 2)), '00', ',0'), 2) || ']'
+    '[' || substr(replace(hex(zeroblob(length(whole) - 3 + 1)), '00', ',0'), 2) || ']'
   )
   WHERE instr(substr(whole, key + 1, 3), char(10)) = 0
+), '')
+ || ' ' ||
+coalesce((
+  SELECT group_concat(hex('t' || substr(whole, key + 1, 4)), ' ')
+  FROM (SELECT lower(old.queue || char(10) || old.agent || char(10) || old.note || char(10)
+  || CASE instr(old.name, old.id) WHEN 0 THEN old.name ELSE '' END || char(10)
+  || coalesce((SELECT group_concat(value, char(10)) FROM json_each(old.tags)), '')) AS whole LIMIT 1), json_each(
+    '[' || substr(replace(hex(zeroblob(length(whole) - 4 + 1)), '00', ',0'), 2) || ']'
+  )
+  WHERE instr(substr(whole, key + 1, 4), char(10)) = 0
 ), '')
  ELSE '' END
   FROM recording_places WHERE recording_id = old.id;
@@ -155,20 +191,38 @@ coalesce((
   OR old.note IS NOT new.note) THEN
 coalesce((
   SELECT group_concat(hex('n' || substr(whole, key + 1, 3)), ' ')
-  FROM (SELECT new.caller || char(10) || new.callee AS whole LIMIT 1), json_each(
-    '[' || substr(replace(hex(zeroblob(length(whole) - 2)), '00', ',0'), 2) || ']'
+  FROM (SELECT lower(new.caller || char(10) || new.callee) AS whole LIMIT 1), json_each(
+    '[' || substr(replace(hex(zeroblob(length(whole) - 3 + 1)), '00', ',0'), 2) || ']'
   )
   WHERE instr(substr(whole, key + 1, 3), char(10)) = 0
 ), '')
  || ' ' ||
 coalesce((
+  SELECT group_concat(hex('n' || substr(whole, key + 1, 4)), ' ')
+  FROM (SELECT lower(new.caller || char(10) || new.callee) AS whole LIMIT 1), json_each(
+    '[' || substr(replace(hex(zeroblob(length(whole) - 4 + 1)), '00', ',0'), 2) || ']'
+  )
+  WHERE instr(substr(whole, key + 1, 4), char(10)) = 0
+), '')
+ || ' ' ||
+coalesce((
   SELECT group_concat(hex('t' || substr(whole, key + 1, 3)), ' ')
-  FROM (SELECT lower(new.caller || char(10) || new.callee || char(10) || new.queue || char(10) || new.agent || char(10) || new.note || char(10)
+  FROM (SELECT lower(new.queue || char(10) || new.agent || char(10) || new.note || char(10)
   || CASE instr(new.name, new.id) WHEN 0 THEN new.name ELSE '' END || char(10)
   || coalesce((SELECT group_concat(value, char(10)) FROM json_each(new.tags)), '')) AS whole LIMIT 1), json_each(
-    '[' || substr(replace(hex(zeroblob(length(whole) - 2)), '00', ',0'), 2) || ']'
+    '[' || substr(replace(hex(zeroblob(length(whole) - 3 + 1)), '00', ',0'), 2) || ']'
   )
   WHERE instr(substr(whole, key + 1, 3), char(10)) = 0
+), '')
+ || ' ' ||
+coalesce((
+  SELECT group_concat(hex('t' || substr(whole, key + 1, 4)), ' ')
+  FROM (SELECT lower(new.queue || char(10) || new.agent || char(10) || new.note || char(10)
+  || CASE instr(new.name, new.id) WHEN 0 THEN new.name ELSE '' END || char(10)
+  || coalesce((SELECT group_concat(value, char(10)) FROM json_each(new.tags)), '')) AS whole LIMIT 1), json_each(
+    '[' || substr(replace(hex(zeroblob(length(whole) - 4 + 1)), '00', ',0'), 2) || ']'
+  )
+  WHERE instr(substr(whole, key + 1, 4), char(10)) = 0
 ), '')
  ELSE '' END
   FROM recording_places WHERE recording_id = new.id;
@@ -201,20 +255,38 @@ CREATE TRIGGER recordings_words_delete AFTER DELETE ON recordings BEGIN
   || coalesce((SELECT group_concat(hex('tag' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || value) || ' ', '') FROM json_each(old.tags)), '')) ||
 coalesce((
   SELECT group_concat(hex('n' || substr(whole, key + 1, 3)), ' ')
-  FROM (SELECT old.caller || char(10) || old.callee AS whole LIMIT 1), json_each(
-    '[' || substr(replace(hex(zeroblob(length(whole) - 2)), '00', ',0'), 2) || ']'
+  FROM (SELECT lower(old.caller || char(10) || old.callee) AS whole LIMIT 1), json_each(
+    '[' || substr(replace(hex(zeroblob(length(whole) - 3 + 1)), '00', ',0'), 2) || ']'
   )
   WHERE instr(substr(whole, key + 1, 3), char(10)) = 0
 ), '')
  || ' ' ||
 coalesce((
+  SELECT group_concat(hex('n' || substr(whole, key + 1, 4)), ' ')
+  FROM (SELECT lower(old.caller || char(10) || old.callee) AS whole LIMIT 1), json_each(
+    '[' || substr(replace(hex(zeroblob(length(whole) - 4 + 1)), '00', ',0'), 2) || ']'
+  )
+  WHERE instr(substr(whole, key + 1, 4), char(10)) = 0
+), '')
+ || ' ' ||
+coalesce((
   SELECT group_concat(hex('t' || substr(whole, key + 1, 3)), ' ')
-  FROM (SELECT lower(old.caller || char(10) || old.callee || char(10) || old.queue || char(10) || old.agent || char(10) || old.note || char(10)
+  FROM (SELECT lower(old.queue || char(10) || old.agent || char(10) || old.note || char(10)
   || CASE instr(old.name, old.id) WHEN 0 THEN old.name ELSE '' END || char(10)
   || coalesce((SELECT group_concat(value, char(10)) FROM json_each(old.tags)), '')) AS whole LIMIT 1), json_each(
-    '[' || substr(replace(hex(zeroblob(length(whole) - 2)), '00', ',0'), 2) || ']'
+    '[' || substr(replace(hex(zeroblob(length(whole) - 3 + 1)), '00', ',0'), 2) || ']'
   )
   WHERE instr(substr(whole, key + 1, 3), char(10)) = 0
+), '')
+ || ' ' ||
+coalesce((
+  SELECT group_concat(hex('t' || substr(whole, key + 1, 4)), ' ')
+  FROM (SELECT lower(old.queue || char(10) || old.agent || char(10) || old.note || char(10)
+  || CASE instr(old.name, old.id) WHEN 0 THEN old.name ELSE '' END || char(10)
+  || coalesce((SELECT group_concat(value, char(10)) FROM json_each(old.tags)), '')) AS whole LIMIT 1), json_each(
+    '[' || substr(replace(hex(zeroblob(length(whole) - 4 + 1)), '00', ',0'), 2) || ']'
+  )
+  WHERE instr(substr(whole, key + 1, 4), char(10)) = 0
 ), '')
 
   FROM recording_places WHERE recording_id = old.id;
