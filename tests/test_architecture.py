@@ -36,7 +36,8 @@ LAYERS: Final = (
     voxtra.signing voxtra.posting voxtra.webhooks voxtra.recording
     voxtra.catalog voxtra.spool voxtra.record_options voxtra.recording_report
     voxtra.live_recording voxtra.outcome voxtra.aftermath voxtra.recorder
-    voxtra.recording_verbs voxtra.bridge voxtra.conference voxtra.transfer voxtra.session voxtra.switchboard voxtra.app
+    voxtra.recording_verbs voxtra.bridge voxtra.conference voxtra.transfer voxtra.session
+    voxtra.switchboard voxtra.app
     """,
     # what `from voxtra import ...` gives
     "voxtra",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import msgspec
 import pytest
-from bench import cycles, dispatch, download, export, ingest, latency, memory
+from bench import cycles, dispatch, download, export, ingest, latency, listing, memory
 from bench.report import Row, percentile, print_json, print_table
 
 from voxtra.lab.pbx import Pbx
@@ -48,6 +51,10 @@ async def test_memory_counts_idle_calls(lab: Pbx):
     assert 0 < row.raw < row.ours
 
 
+@pytest.mark.skipif(
+    shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None,
+    reason="compares with nginx, which Debian would start as a service",
+)
 async def test_a_download_is_served_by_both(lab: Pbx):
     """The file of a recording comes whole by the REST API, and the same one from nginx."""
     _measured(await download.measure(lab, 1), "download")
@@ -64,6 +71,13 @@ async def test_export_makes_archives_on_both_sides(lab: Pbx):
     speed, grown = await export.measure(lab, 2, rounds=1)
     _measured([speed], "export")
     assert grown.aim_met is True
+
+
+async def test_lists_are_read_with_every_filter(lab: Pbx):
+    """Each filter and each pair is asked for at least once, and the slowest of them are named."""
+    rows = await listing.measure(lab, 200, rows=3000)
+    _measured(rows, "listing")
+    assert [row.aim is not None for row in rows] == [False, True, False, True, *[False] * 3]
 
 
 @pytest.mark.parametrize(

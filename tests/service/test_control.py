@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
 from tests.service.place import Office, away, rows
 from tests.system.support import eventually
@@ -26,12 +29,13 @@ from voxtra.exceptions import (
     UnknownConference,
     VoxtraError,
 )
+from voxtra.posting import encode_json
 from voxtra.record_options import RecordOptions
 from voxtra.service import control as module
 from voxtra.service.control import NodeControl, _packed, _unpacked
 from voxtra.store import commands as store
 from voxtra.store.database import Database
-from voxtra.store.schema import commands, utc_now
+from voxtra.store.schema import calls, commands, recordings, utc_now
 
 TENANT = "default"
 
@@ -166,17 +170,17 @@ async def test_a_wrong_option(office: Office, control: NodeControl) -> None:
 
 
 async def test_a_call_that_still_rings(
-    office: Office, control: NodeControl, monkeypatch: pytest.MonkeyPatch
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A recording waits for the answer, but not for ever."""
     monkeypatch.setattr(module, "ANSWER_WAIT", 0.05)
-    office.pbx.refuses.add("answer")
-    office.pbx.call("c")
-    await office.call_log.written()
-    # its handler has failed at the answer, and tries to hang up again and again
-    office.pbx.refuses.add("hangup")
-    with pytest.raises((CallNotAnswered, CallEnded)):
-        await control.start_recording(TENANT, "c", RecordOptions())
+    office = Office(database, tmp_path)
+    office.app.route(extension="1000")(CallSession.wait_ended)
+    async with office.open():
+        office.pbx.call("c")
+        with pytest.raises(CallNotAnswered):
+            await office.control.start_recording(TENANT, "c", RecordOptions())
+    assert await rows(database, recordings) == []
 
 
 async def test_a_start_waits_for_the_answer(
@@ -191,7 +195,7 @@ async def test_a_start_waits_for_the_answer(
         await call.wait_ended()
 
     made = Office(database, tmp_path)
-    made.app.default(slow)
+    made.app.route(extension="1000")(slow)
     async with made.open():
         made.pbx.call("c")
         await made.call_log.written()
@@ -219,15 +223,8 @@ async def test_a_call_that_ends_while_its_recording_starts(
     with pytest.raises(CallEnded) as ended:
         await starting
     assert ended.value.call_id == "c"
-    (row,) = await office_rows(office)
+    (row,) = await rows(office.database, recordings)
     assert (row.state, row.ended_at is not None) == ("failed", True)
-
-
-async def office_rows(office: Office) -> list[Any]:
-    """Return the rows of all recordings."""
-    from voxtra.store.schema import recordings
-
-    return await rows(office.database, recordings)
 
 
 # -- what is over, unknown, or somebody else's
@@ -349,8 +346,8 @@ async def test_a_call_of_another_node_as_participant(
     office: Office, another: Callable[[], Database], tmp_path: Path
 ) -> None:
     """It can't be in a conference here, and the error says why; to take it out is a success."""
-    other = Office(another(), tmp_path / "other", "n2") if _made(tmp_path / "other") else None
-    assert other is not None
+    (tmp_path / "other").mkdir()
+    other = Office(another(), tmp_path / "other", "n2")
     async with other.open():
         await other.call("far")
         made = await office.control.create_conference(TENANT)
@@ -358,11 +355,6 @@ async def test_a_call_of_another_node_as_participant(
         with pytest.raises(NodeUnreachable, match="'n2', which has the call, can't put it into"):
             await office.control.add_participant(TENANT, made, "far")
         await office.control.remove_participant(TENANT, made, "far")
-
-
-def _made(folder: Path) -> bool:
-    folder.mkdir()
-    return True
 
 
 # -- calls that we make
@@ -433,7 +425,7 @@ async def test_a_node_that_hangs(
 
 
 async def test_a_command_that_is_older_than_its_asker(office: Office, database: Database) -> None:
-    """A recording that starts on nobody's behalf is worse than none: what is too old is not taken."""
+    """What is too old is not taken: better no recording than one that nobody waits for."""
     await office.call("c")
     async with database.write() as connection:
         old = utc_now() - store.LIFE - timedelta(seconds=1)
@@ -454,10 +446,6 @@ async def test_a_node_that_starts_again(
         await first.call("c")
         first.pbx.refuses.add("hangup")  # the call outlives the process
     first.pbx.refuses.clear()
-    from sqlalchemy import update
-
-    from voxtra.store.schema import calls
-
     async with database.write() as connection:  # a process that dies writes no end
         await connection.execute(update(calls).values(ended_at=None, state="answered"))
     pbx = first.pbx
@@ -502,12 +490,20 @@ async def test_an_answer_waits_for_the_database(
     office: Office, another: Callable[[], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An outcome that can't be written is written when the database is back."""
+    real, refused = store.answer, 0
+
+    async def answer(*arguments: Any) -> None:
+        nonlocal refused
+        if refused < 2:
+            refused += 1
+            raise OperationalError("UPDATE", {}, OSError("the disk is away"))
+        await real(*arguments)
+
+    monkeypatch.setattr(store, "answer", answer)
     await office.call("c")
-    asked = asyncio.create_task(NodeControl(another(), "n2", None).hangup(TENANT, "c"))
-    await eventually(lambda: "c" not in office.pbx.up or _taken(office.database))
-    with away(office.database, 3):
-        async with asyncio.timeout(10):
-            await asked
+    async with asyncio.timeout(10):
+        await NodeControl(another(), "n2", None).hangup(TENANT, "c")
+    assert refused == 2
 
 
 async def test_a_mistake_in_a_verb_is_answered(
@@ -560,10 +556,6 @@ def _every_error() -> list[VoxtraError]:
 @pytest.mark.parametrize("error", _every_error(), ids=lambda error: type(error).__name__)
 def test_an_error_crosses_processes_whole(error: VoxtraError) -> None:
     """Type, text and every attribute are those of the error that was raised."""
-    import json
-
-    from voxtra.posting import encode_json
-
     arrived = _unpacked(json.loads(encode_json(_packed(error))))
     assert type(arrived) is type(error)
     assert str(arrived) == str(error)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -16,13 +18,15 @@ from voxtra.ari import ARIClient
 CALLS = 24
 
 
-class Behind:
+class Behind(NamedTuple):
     """The PBX as it is seen through the proxy."""
 
-    def __init__(self, pbx: Any, url: str) -> None:
-        self.ari_url = url
-        self.ari_user, self.ari_password = pbx.ari_user, pbx.ari_password
-        self.recording_dir = pbx.recording_dir
+    ari_url: str
+    ari_user: str
+    ari_password: str
+    recording_dir: Path
+    sounds_dir: Path
+    sounds_prefix: str
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -32,7 +36,17 @@ async def test_one_look_makes_all_agree(lab, app_name, place_call, tmp_path, see
     """
     chance = random.Random(seed)
     proxy = EventProxy(lab, seed, lost=0.15, doubled=0.1, delayed=0.2)
-    async with proxy.running(), serving(Served(Behind(lab, proxy.url), app_name, tmp_path)) as it:
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(proxy.running())
+        behind = Behind(
+            proxy.url,
+            lab.ari_user,
+            lab.ari_password,
+            lab.recording_dir,
+            lab.sounds_dir,
+            lab.sounds_prefix,
+        )
+        it = await stack.enter_async_context(serving(Served(behind, app_name, tmp_path)))
 
         async def call(number: int) -> None:
             await asyncio.sleep(chance.uniform(0, 3))

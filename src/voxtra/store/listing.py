@@ -154,8 +154,8 @@ class _List:
         if after:
             known = (await self._connection.execute(_PLACE, {"id": after})).scalar()
             high = min(high, search.place_of(after) if known is None else known)
-        found: list[Row[Any]] = []
         asked = {"words": search.match(self._wanted.words(self._tenant_id)), "low": low}
+        found: list[Row[Any]] = []
         ask = count
         while len(found) < count:
             given = await self._connection.execute(
@@ -163,12 +163,13 @@ class _List:
             )
             candidates = given.all()
             for at in range(0, len(candidates), LOOKED_UP):
-                some = candidates[at : at + LOOKED_UP]
-                found += await self._held([each.recording_id for each in some])
+                ids = [each.recording_id for each in candidates[at : at + LOOKED_UP]]
+                found += await self._held(ids, count - len(found))
             if len(candidates) < ask:
                 break
-            high, ask = candidates[-1].place, LOOKED_UP
-        return found[:count]
+            # Few are missing, as a rule; if candidates seldom hold, it takes many.
+            high, ask = candidates[-1].place, min(2 * ask, LOOKED_UP)
+        return found
 
     async def _near(self, after: str, count: int) -> tuple[list[Row[Any]], str]:
         """Look through the next rows of PostgreSQL in order; return also the id that they end with
@@ -204,11 +205,11 @@ class _List:
             seen, ids = given.one()
             if seen > FEW:
                 return found + await self._in_order(after, count - len(found))
-            found += await self._held(ids)
+            found += await self._held(ids, count - len(found))
             if len(ids) < LOOKED_UP:
                 break
             after = ids[-1]
-        return found[:count]
+        return found
 
     def _hashed(self) -> TextClause:
         """Return what PostgreSQL's index of words is asked for: each alternative with all the rest,
@@ -233,18 +234,22 @@ class _List:
             *(bindparam(name, each, ARRAY(Text)) for name, each in asked.items() if each)
         )
 
-    async def _held(self, ids: Sequence[str]) -> list[Row[Any]]:
-        """Return those candidates, of the time asked for, that the filter lets through, in their
-        order.
+    async def _held(self, ids: Sequence[str], count: int) -> list[Row[Any]]:
+        """Return the first `count` of some candidates, which are of the time asked for, that the
+        filter lets through.
         """
-        if not ids:
+        if not ids or count <= 0:
             return []
-        # SQLite would rather read through a range of ids than look these few up.
-        wanted = replace(self._wanted, since=None, until=None)
-        query = self._query(wanted, recordings.c).where(recordings.c.id.in_(ids))
-        query = query.order_by(None).with_only_columns(*self._of(recordings.c))
-        rows = {row.id: row for row in await self._all(query)}
-        return [rows[each] for each in ids if each in rows]
+        # Without the time: SQLite would rather read through a range of ids than look these few up.
+        wanted = self._query(replace(self._wanted, since=None, until=None), recordings.c)
+        wanted = wanted.where(recordings.c.id.in_(ids)).order_by(None)
+        if len(ids) > count:
+            held = {row.id for row in await self._all(wanted.with_only_columns(recordings.c.id))}
+            ids = [each for each in ids if each in held][:count]
+            wanted = select(recordings).where(recordings.c.id.in_(ids))
+        rows = await self._all(wanted.with_only_columns(*self._of(recordings.c)))
+        by_id = {row.id: row for row in rows}
+        return [by_id[each] for each in ids if each in by_id]
 
     def _query(self, wanted: Filter, columns: Columns, after: str = "") -> Select[Any]:
         """Return the query for all columns of what a filter lets through, in order."""
