@@ -27,6 +27,7 @@ class Behind(NamedTuple):
     recording_dir: Path
     sounds_dir: Path
     sounds_prefix: str
+    sip_port: int
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -45,6 +46,7 @@ async def test_one_look_makes_all_agree(lab, app_name, place_call, tmp_path, see
             lab.recording_dir,
             lab.sounds_dir,
             lab.sounds_prefix,
+            lab.sip_port,
         )
         it = await stack.enter_async_context(serving(Served(behind, app_name, tmp_path)))
 
