@@ -8,7 +8,18 @@ from typing import Any, Final
 
 import click
 
-from bench import available, cycles, dispatch, download, export, ingest, latency, listing, memory
+from bench import (
+    available,
+    cycles,
+    dispatch,
+    download,
+    export,
+    ingest,
+    latency,
+    listing,
+    listing_http,
+    memory,
+)
 from bench.report import Row, print_json, print_table
 from voxtra.lab.instance import Lab
 from voxtra.lab.pbx import Pbx
@@ -24,6 +35,7 @@ BENCHES: Final[dict[str, tuple[_Measure, int]]] = {
     "ingest": (ingest.measure, 20),
     "download": (download.measure, 20),
     "listing": (listing.measure, 3000),
+    "listing-http": (listing_http.measure, 3000),
     "available": (available.measure, 300),
 }
 

@@ -40,7 +40,7 @@ from voxtra.store.migrate import migrate
 from voxtra.store.schema import recordings, utc_now
 from voxtra.web.site import make_site
 
-__all__ = ["measure"]
+__all__ = ["free_port", "measure", "running"]
 
 SIZE: Final = 100_000_000
 """Bytes: 52 minutes of a stereo call."""
@@ -74,13 +74,13 @@ async def measure(_pbx: Pbx, count: int) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="voxtra-bench-") as name:
         folder = Path(name)
         recording_id, key = await _prepare(folder)
-        ours, raw = _free_port(), _free_port()
+        ours, raw = free_port(), free_port()
         configuration = _configure_nginx(folder, raw)
         path = f"/v1.0/recordings/{recording_id}/file?token={key}"
         speeds: dict[str, list[float]] = {"ours": [], "raw": []}
         with (
-            _running(ours, sys.executable, "-m", "bench.download", name, str(ours)),
-            _running(raw, nginx, "-c", str(configuration), "-p", name),
+            running(ours, sys.executable, "-m", "bench.download", name, str(ours)),
+            running(raw, nginx, "-c", str(configuration), "-p", name),
         ):
             _download(ours, path)
             _download(raw, f"/{_RECORDING}")
@@ -136,7 +136,9 @@ async def _prepare(folder: Path) -> tuple[str, str]:
 def _service(folder: Path) -> Service:
     blobs = LocalStore(folder / "blobs")
     parts: dict[str, Any] = {
-        "config": VoxtraConfig.model_validate({}),
+        "config": VoxtraConfig.model_validate(
+            {"server": {"requests_per_second": 1e6, "burst": 1_000_000}}
+        ),
         "database": Database(f"sqlite:///{folder / 'voxtra.db'}"),
         "blobs": blobs,
         "audio": AudioFiles(blobs, folder / "derived"),
@@ -158,13 +160,13 @@ def _configure_nginx(folder: Path, port: int) -> Path:
     return path
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
 
 
 @contextlib.contextmanager
-def _running(port: int, *command: str) -> Iterator[None]:
+def running(port: int, *command: str) -> Iterator[None]:
     """Run a server while the block lasts, from when it listens."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:

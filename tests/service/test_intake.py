@@ -140,7 +140,9 @@ async def test_nothing_in_it(office: Office) -> None:
     assert office.pbx.path("x").exists()
 
 
-@pytest.mark.parametrize("error", [BlobError("k", "the disk is full"), TimeoutError()])
+@pytest.mark.parametrize(
+    "error", [BlobError("k", "the disk is full"), TelephonyConnectionError("the PBX has gone")]
+)
 async def test_a_store_that_is_away(
     office: Office, database: Database, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:

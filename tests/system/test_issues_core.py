@@ -16,7 +16,7 @@ from voxtra import CallSession, CallState, VoxtraApp
 from voxtra.ari import ARIClient
 from voxtra.ari.connection import EventConnection
 from voxtra.bridge import Bridge
-from voxtra.exceptions import CallEnded
+from voxtra.exceptions import CallEnded, Conflict
 from voxtra.ids import OWN_PREFIX, own_id
 from voxtra.lab.pbx import Pbx
 from voxtra.telephony.asterisk import AsteriskAdapter
@@ -210,3 +210,19 @@ async def test_a_playback_nobody_waits_for_is_forgotten(app: VoxtraApp, line: Li
     assert isinstance(telephony, AsteriskAdapter)
     # What waits for events is nowhere else to be seen.
     await eventually(lambda: not telephony._bus._inboxes)
+
+
+async def test_an_id_with_which_another_begins_is_refused(lab: Pbx) -> None:
+    """Asterisk takes the id of a new channel for that of an older one which begins with it: so all
+    of ours have one length.
+    """
+    async with ARIClient(lab.ari_url, lab.ari_user, lab.ari_password, app_name="ids") as client:
+        longer = f"{own_id('call')}-10"
+        socket = await client.events_websocket(10)
+        await client.originate("Local/answer@lab-phone/n", channel_id=longer)
+        try:
+            with pytest.raises(Conflict, match="already exists"):
+                await client.originate("Local/answer@lab-phone/n", channel_id=longer[:-1])
+        finally:
+            await client.hangup_channel(longer)
+            await socket.close()

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 EVERY: Final = 15.0
 """Seconds between two passes."""
 
-FILES_EVERY: Final = 4
+FILES_EVERY: Final = 20
 """Passes between two looks at the PBX's folder, which Asterisk reads as a whole for that."""
 
 QUIET: Final = timedelta(seconds=60)
