@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Final
 
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from voxtra.exceptions import RecordingEnded
-from voxtra.lifecycle import TABLE, Cell, Change, Effect, Happening, Verdict, advance
-from voxtra.model import EndReason, Recording, RecordingState, RecordingTarget
+from voxtra.lifecycle import TABLE, Cell, Change, Effect, Happening, Verdict, advance, mute, pause
+from voxtra.model import EndReason, Pause, Recording, RecordingState, RecordingTarget
 
 PAGE: Final = """
 | from      | started  | stop asked      | finished           | failed | target gone      | start timeout | ingested  | ingest failed |
@@ -110,6 +113,69 @@ def test_stop_of_an_ended_recording_is_refused() -> None:
     """A stop of what is over is an error that names the recording and its state."""
     with pytest.raises(RecordingEnded, match=r"recording name is available"):
         advance(a_recording(state=RecordingState.AVAILABLE), Change(Happening.STOP_ASKED, NOW))
+
+
+# -- what lacks, and what is silent
+
+
+@pytest.mark.parametrize(
+    ("change", "attribute", "muted"), [(pause, "paused", False), (mute, "muted", True)]
+)
+def test_a_part_is_noted_with_its_times(
+    change: Callable[..., Recording], attribute: str, muted: bool
+) -> None:
+    """It begins and ends at the moments of the two changes, and each makes a new version."""
+    recording = a_recording(state=RecordingState.RECORDING)
+    later = NOW + timedelta(seconds=3)
+    on = change(recording, NOW, on=True)
+    assert getattr(on, attribute)
+    assert (on.pauses, on.version) == ((Pause(NOW, None, muted=muted),), 1)
+    off = change(on, later, on=False)
+    assert not getattr(off, attribute)
+    assert (off.pauses, off.version) == ((Pause(NOW, later, muted=muted),), 2)
+
+
+@pytest.mark.parametrize("change", [pause, mute])
+def test_a_part_that_is_asked_for_twice(change: Callable[..., Recording]) -> None:
+    """The second time is no change: no time is moved, and the version stays."""
+    recording = a_recording(state=RecordingState.RECORDING)
+    assert change(recording, NOW, on=False) is recording
+    on = change(recording, NOW, on=True)
+    assert change(on, NOW + timedelta(seconds=1), on=True) is on
+
+
+@given(st.lists(st.tuples(st.sampled_from([pause, mute]), st.booleans()), max_size=12))
+def test_parts_never_overlap_their_own_kind(
+    changes: list[tuple[Callable[..., Recording], bool]],
+) -> None:
+    """In any order of changes at most the last part of a kind lasts, and says what the attribute
+    says; the version counts the changes.
+    """
+    recording, news = a_recording(state=RecordingState.RECORDING), 0
+    for number, (change, on) in enumerate(changes):
+        new = change(recording, NOW + timedelta(seconds=number), on=on)
+        news += new is not recording
+        recording = new
+    assert recording.version == news
+    for muted, lasts in ((False, recording.paused), (True, recording.muted)):
+        parts = [each for each in recording.pauses if each.muted is muted]
+        assert [each.until is None for each in parts] == [False] * (len(parts) - lasts) + [
+            True
+        ] * lasts
+        assert all(
+            before.until is not None and before.until <= after.since
+            for before, after in pairwise(parts)
+        )
+
+
+def test_every_change_is_a_new_version() -> None:
+    """What is known already is none, so that who has seen a version has seen its value."""
+    recording = a_recording()
+    started = advance(recording, Change(Happening.STARTED, NOW)).recording
+    assert started.version == 1
+    assert advance(started, Change(Happening.STARTED, NOW + timedelta(1))).recording is started
+    ended = advance(started, Change(Happening.FINISHED, NOW)).recording
+    assert advance(ended, Change(Happening.INGESTED, NOW)).recording.version == 3
 
 
 class Life(RuleBasedStateMachine):

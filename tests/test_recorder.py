@@ -34,6 +34,8 @@ from voxtra.exceptions import (
     RequestTimeout,
     TelephonyConnectionError,
 )
+from voxtra.lifecycle import Change
+from voxtra.live_recording import LiveRecording
 from voxtra.model import EndReason, Recording, RecordingState, Subject, Track
 from voxtra.record_options import RecordOptions
 from voxtra.recorder import Recorder
@@ -120,7 +122,12 @@ async def bench(rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
     # question that only exists for words that are lost.
     monkeypatch.setattr(outcome, "EVENT_GRACE", 0.25)
     database = Database(rows)
-    yield Bench(tmp_path, SqlRecordingStore(database, "node"))
+    made = Bench(tmp_path, SqlRecordingStore(database, "node"))
+    yield made
+    left = list(made.recorder._tasks)
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
     await database.close()
 
 
@@ -684,6 +691,7 @@ async def test_mute_of_what_has_not_begun(bench: Bench) -> None:
     with pytest.raises(RecordingError, match="has not begun"):
         await bench.recorder.mute(bench.active.id, on=True)
     starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
 
 
 async def test_cancel(bench: Bench) -> None:
@@ -866,6 +874,410 @@ async def test_drain_ends_without_the_store(tmp_path: Path) -> None:
     store.replace = never  # type: ignore[method-assign]  # a database that does not answer
     async with asyncio.timeout(4):
         await bench.recorder.drain(0.05)
+
+
+# -- pauses
+
+
+async def test_pauses_have_times(bench: Bench) -> None:
+    """What a recording lacks, or has as silence, is noted from when until when."""
+    before = datetime.now(UTC)
+    begun = await bench.start()
+    for on in (True, False):
+        await bench.recorder.pause(begun.id, on=on)
+    await bench.recorder.mute(begun.id, on=True)
+    active = bench.active
+    assert active is not None
+    cut, silent = active.pauses
+    assert cut.until is not None
+    assert before <= cut.since <= cut.until <= silent.since <= datetime.now(UTC)
+    assert (cut.muted, silent.muted, silent.until) == (False, True, None)
+
+
+async def test_who_asked_for_a_pause_goes_away(bench: Bench) -> None:
+    """A pause that is cancelled half-way comes about whole: the row says what the PBX does, and a
+    resume resumes.
+    """
+    go_on, asked = asyncio.Event(), asyncio.Event()
+    real = bench.pbx.pause_capture
+
+    async def slow(recording: Recording, *, on: bool) -> None:
+        await real(recording, on=on)
+        asked.set()
+        await go_on.wait()
+
+    bench.pbx.pause_capture = slow  # type: ignore[method-assign]  # a reply that takes its time
+    begun = await bench.start()
+    pausing = asyncio.create_task(bench.recorder.pause(begun.id, on=True))
+    await asked.wait()
+    pausing.cancel()
+    await asyncio.gather(pausing, return_exceptions=True)
+    go_on.set()
+    await eventually(lambda: bench.active is not None and bench.active.paused)
+    await bench.recorder.pause(begun.id, on=False)
+    assert bench.pbx.asked["resume"] == 1
+    assert bench.active is not None
+    assert not bench.active.paused
+
+
+async def test_a_pause_without_an_answer(bench: Bench) -> None:
+    """Whether it came about is unknown, so the resume is asked all the same: else the rest of the
+    call might not be in the file.
+    """
+    begun = await bench.start()
+    bench.pbx.reachable = False
+    with pytest.raises(TelephonyConnectionError):
+        await bench.recorder.pause(begun.id, on=True)
+    bench.pbx.reachable = True
+    assert bench.active == begun
+    await bench.recorder.pause(begun.id, on=False)
+    assert bench.pbx.asked["resume"] == 1
+    await bench.recorder.pause(begun.id, on=False)
+    assert bench.pbx.asked["resume"] == 1
+    assert bench.active == begun
+
+
+async def test_a_mute_whose_asker_goes_away(bench: Bench) -> None:
+    """It is carried out and noted; whether it is muted is known, so it can be unmuted."""
+    begun = await bench.start()
+    muting = asyncio.create_task(bench.recorder.mute(begun.id, on=True))
+    await eventually(lambda: bench.pbx.asked["mute"])
+    muting.cancel()
+    await asyncio.gather(muting, return_exceptions=True)
+    await eventually(lambda: bench.active is not None and bench.active.muted)
+    await bench.recorder.mute(begun.id, on=False)
+    assert bench.pbx.asked["unmute"] == 1
+
+
+# -- no more recordings
+
+
+async def test_a_refusal(bench: Bench) -> None:
+    """While there is a reason none begins, with the reason; those that run run on."""
+    begun = await bench.start()
+    bench.recorder.refusal = "the disk is full"
+    with pytest.raises(RecordingFailed, match="the disk is full"):
+        await bench.recorder.start(RecordOptions(), Subject("other", "other", "other"))
+    assert bench.active == begun
+    assert bench.pbx.asked["start"] == 1
+    bench.recorder.refusal = ""
+    await bench.recorder.start(RecordOptions(), Subject("other", "other", "other"))
+
+
+# -- what lasts too long
+
+
+async def test_a_recording_that_outlives_its_maximum(bench: Bench) -> None:
+    """It is stopped a moment after, because of it, and not a second earlier."""
+    begun = await bench.start(max_duration=60)
+    assert begun.started_at is not None
+    late = begun.started_at + timedelta(seconds=60 + outcome.STOPPED_AFTER)
+    bench.recorder.expire(late)
+    assert bench.active == begun
+    bench.recorder.expire(late + timedelta(milliseconds=1))
+    assert (await bench.told()).extra["end_reason"] == "max_duration"
+    assert bench.pbx.asked["stop"] == 1
+
+
+async def test_a_recording_that_can_not_be_ended(bench: Bench) -> None:
+    """A minute after its maximum nothing is live: it has failed, with the cause, and once."""
+    begun = await bench.start(max_duration=60)
+    assert begun.started_at is not None
+    bench.pbx.reachable = False
+    for seconds in (10, 25, 41, 56):
+        bench.recorder.expire(begun.started_at + timedelta(seconds=60 + seconds))
+        await asyncio.sleep(0)
+    await bench.sink.wait_for(1)
+    assert bench.active is None
+    told = bench.sink.received[0].extra
+    assert (told["state"], told["end_reason"]) == ("failed", "max_duration")
+    assert "has not ended it" in told["cause"]
+    await bench.recorder.drain(0.1)
+    assert len(bench.sink.received) == 1
+
+
+# -- a run before this one
+
+
+class Restarted:
+    """What a run left behind on a PBX and in a store, and the run after it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.before = Bench(folder, ContendedStore())
+        self.after = Bench(folder, self.before.store)
+        self.after.pbx = self.before.pbx
+        self.after.recorder._adapter = self.before.pbx
+
+    async def crash(self, **options: Any) -> Recording:
+        """Record, and die in the middle of it; the PBX goes on and tells the next run."""
+        begun = await self.before.start(**options)
+        self.before.pbx.listen(self.after.recorder.on_event, self.after.recorder.resync)
+        return begun
+
+    async def adopt(self) -> None:
+        """Take over what there is."""
+        left = await self.after.store.unfinished()
+        self.after.recorder.adopt(left)
+        await self.after.recorder.settled([each.id for each in left])
+
+
+@pytest.fixture
+def restarted(tmp_path: Path) -> Restarted:
+    """Return two runs, one after the other."""
+    return Restarted(tmp_path)
+
+
+async def test_an_adopted_recording_is_seen_through(restarted: Restarted) -> None:
+    """What still runs is known again: its end is heard of, its file judged, its sink told once."""
+    begun = await restarted.crash()
+    await restarted.adopt()
+    assert restarted.after.active == begun
+    await restarted.adopt()  # again, as every pass does
+    await restarted.after.pbx.hangup_call(CALL)
+    restarted.after.recorder.on_target_gone(CALL, datetime.now(UTC))
+    told = await restarted.after.told()
+    assert (told.extra["state"], told.extra["end_reason"]) == ("available", "hangup")
+    assert restarted.before.sink.received == []
+
+
+@pytest.mark.parametrize(("file", "state"), [(True, "available"), (False, "failed")])
+async def test_an_adopted_recording_that_has_ended(
+    restarted: Restarted, file: bool, state: str
+) -> None:
+    """It is found out what became of it."""
+    begun = await restarted.crash()
+    restarted.after.pbx.lost = {EventType.RECORDING_FINISHED}
+    restarted.after.pbx.writes_files = file
+    restarted.after.pbx.finish(begun)
+    await restarted.adopt()
+    assert (await restarted.after.told()).extra["state"] == state
+
+
+async def test_an_adopted_recording_whose_file_was_finished(restarted: Restarted) -> None:
+    """A crash between the end and the sink: the file is judged and the sink told."""
+    begun = await restarted.crash()
+    store = restarted.before.store
+    assert isinstance(store, ContendedStore)
+    now = datetime.now(UTC)
+    store.rows[begun.id] = replace(begun, state=RecordingState.STOPPING, ended_at=now)
+    restarted.after.pbx.lost = {EventType.RECORDING_FINISHED}
+    restarted.after.pbx.finish(begun)
+    await restarted.adopt()
+    assert (await restarted.after.told()).extra["state"] == "available"
+    assert restarted.after.pbx.asked["probe"] == 0
+
+
+async def test_an_adopted_recording_that_never_began(restarted: Restarted) -> None:
+    """A row alone has failed, no sink is told, and its call can be recorded."""
+    restarted.before.pbx.listen(restarted.after.recorder.on_event, restarted.after.recorder.resync)
+    store = restarted.before.store
+    begun = RecordOptions(name="x").recording(Subject(CALL, CALL, CALL), 60)
+    await store.insert(replace(begun, tracks=(Track("x"),)))
+    await restarted.adopt()
+    await eventually(lambda: restarted.after.active is None)
+    assert restarted.after.kinds == ["failed"]
+    assert restarted.after.sink.received == []
+    await restarted.after.start("y")
+
+
+async def test_a_stale_row_is_not_adopted_for_good(restarted: Restarted) -> None:
+    """A row that was read before the recording's end is given up when the store knows better."""
+    begun = await restarted.before.start()
+    await restarted.before.recorder.stop(begun.id)
+    await restarted.before.told()
+    restarted.after.recorder.adopt([begun])
+    await eventually(lambda: restarted.after.active is None)
+    assert restarted.after.kinds == []
+    assert restarted.after.sink.received == []
+
+
+async def test_a_recording_is_taken_up(restarted: Restarted) -> None:
+    """Who asks for the same kind of recording gets the one that runs, without a gap, and his sink
+    is told of it.
+    """
+    begun = await restarted.crash()
+    await restarted.adopt()
+    own = Collector()
+    taken = await restarted.after.start("another name", sink=own)
+    assert taken.id == begun.id
+    assert restarted.after.pbx.asked["start"] == 1
+    with pytest.raises(RecordingActive):
+        await restarted.after.start()
+    await restarted.after.recorder.stop(begun.id)
+    await own.wait_for(1)
+    await restarted.after.recorder.drain(5)
+    assert restarted.after.sink.received == []
+
+
+async def test_of_two_who_want_it_one_takes_it_up(restarted: Restarted) -> None:
+    """The other one learns that it is active."""
+    begun = await restarted.crash()
+    await restarted.adopt()
+    first, second = await asyncio.gather(
+        *(restarted.after.start(name) for name in "ab"), return_exceptions=True
+    )
+    assert isinstance(first, Recording)
+    assert first.id == begun.id
+    assert isinstance(second, RecordingActive)
+
+
+async def test_another_kind_is_not_taken_up(restarted: Restarted) -> None:
+    """Who wants something else gets that: what runs is finished first, and is not lost."""
+    begun = await restarted.crash()
+    await restarted.adopt()
+    made = await restarted.after.start("y", fmt="gsm")
+    assert made.id != begun.id
+    assert list(restarted.after.pbx.live) == ["y"]
+    (told,) = await restarted.after.sink.wait_for(1)
+    assert (told.name, told.extra["state"]) == ("x", "available")
+
+
+async def test_one_that_ends_as_it_is_wanted_is_not_taken_up(restarted: Restarted) -> None:
+    """A recording that is over by then is followed by a new one."""
+    begun = await restarted.crash()
+    restarted.after.recorder.adopt([begun])
+    restarted.after.pbx.lost = {EventType.RECORDING_FINISHED}
+    restarted.after.pbx.finish(begun)
+    made = await restarted.after.start("y")
+    assert made.id != begun.id
+    await restarted.after.sink.wait_for(1)
+
+
+# -- an aftermath of others
+
+
+class Elsewhere:
+    """An aftermath that leaves all to somebody else."""
+
+    def __init__(self) -> None:
+        self.sinks: list[RecordingSink | None] = []
+        self.settled: list[str] = []
+
+    def taken(self, live: LiveRecording) -> None:
+        """Note the sink."""
+        self.sinks.append(live.sink)
+
+    async def capture(self, live: LiveRecording) -> Change | None:
+        """Leave it."""
+        return None
+
+    async def settle(self, live: LiveRecording) -> None:
+        """Note it."""
+        self.settled.append(live.recording.state.value)
+
+    def abandoned(self, live: LiveRecording) -> Change | None:
+        """Leave it."""
+        return None
+
+
+@pytest.fixture
+def handed(tmp_path: Path) -> tuple[Bench, Elsewhere]:
+    """Return a recorder that hands its recordings over."""
+    bench, aftermath = Bench(tmp_path, ContendedStore()), Elsewhere()
+    bench.recorder._aftermath = aftermath
+    return bench, aftermath
+
+
+async def test_what_has_ended_is_handed_over(handed: tuple[Bench, Elsewhere]) -> None:
+    """The recorder is done with the end: stop returns, the next can begin, no sink is told."""
+    bench, aftermath = handed
+    for name in ("a", "b"):
+        begun = await bench.start(name)
+        stopped = await bench.recorder.stop(begun.id)
+        assert stopped is not None
+        assert stopped.state is RecordingState.STOPPING
+    await eventually(lambda: bench.recorder.running() == [] and not bench.recorder._live)
+    assert bench.kinds == ["started", "finished"] * 2
+    assert aftermath.sinks == [bench.sink] * 2
+    assert aftermath.settled == []
+    assert bench.sink.received == []
+
+
+async def test_what_failed_is_settled_at_once(handed: tuple[Bench, Elsewhere]) -> None:
+    """There is nothing to hand over of what the PBX has failed at, or what was cancelled."""
+    bench, aftermath = handed
+    begun = await bench.start("a")
+    await bench.recorder.cancel(begun.id)
+    await eventually(lambda: aftermath.settled == ["failed"])
+    bench.pbx.refusal = "no"
+    with pytest.raises(RecordingFailed):
+        await bench.start("b")
+    await eventually(lambda: aftermath.settled == ["failed"] * 2)
+
+
+async def test_a_shutdown_leaves_what_runs_to_the_next_start(
+    handed: tuple[Bench, Elsewhere],
+) -> None:
+    """It is not told as failed, its row stays as it is, and who waits for its end is let go."""
+    bench, aftermath = handed
+    begun = await bench.start("a")
+    bench.pbx.reachable = False
+    stopping = asyncio.create_task(bench.recorder.stop(begun.id))
+    await eventually(lambda: bench.pbx.asked["stop"])
+    async with asyncio.timeout(5):
+        await bench.recorder.drain(0.05)
+        await stopping
+    row = await bench.store.get(begun.id)
+    assert row is not None
+    assert (row.state, row.ended_at) == (RecordingState.STOPPING, None)
+    assert aftermath.settled == []
+    assert bench.kinds == ["started"]
+
+
+async def test_a_row_that_can_not_be_written_leaves_nothing(
+    handed: tuple[Bench, Elsewhere],
+) -> None:
+    """Without a row the PBX is not asked, and no sink is kept."""
+    bench, aftermath = handed
+
+    async def broken(recording: Recording) -> None:
+        raise RecordingFailed(recording.name, "the store is away")
+
+    bench.store.insert = broken  # type: ignore[method-assign]  # a store that is away
+    with pytest.raises(RecordingFailed, match="the store is away"):
+        await bench.start()
+    assert not bench.pbx.asked
+    assert aftermath.sinks == []
+    assert bench.active is None
+
+
+async def test_a_start_that_returns_without_an_event(bench: Bench) -> None:
+    """What the PBX has said by its answer is true: the recording runs, and is told of."""
+    real = bench.pbx.start_capture
+
+    async def begin(recording: Recording) -> None:
+        bench.pbx.lost = {EventType.RECORDING_STARTED}
+        with suppress(TimeoutError):
+            await real(recording)
+
+    bench.pbx.start_capture = begin  # type: ignore[method-assign]  # an adapter without that event
+    begun = await bench.start()
+    assert begun.state is RecordingState.RECORDING
+    assert bench.kinds == ["started"]
+    await bench.recorder.stop(begun.id)
+    assert (await bench.told()).extra["state"] == "available"
+
+
+async def test_a_look_while_a_recording_begins(bench: Bench) -> None:
+    """A PBX that has nothing of it yet is asked by nobody but the start, which goes on."""
+    go_on, asked = asyncio.Event(), asyncio.Event()
+    real = bench.pbx.start_capture
+
+    async def slow(recording: Recording) -> None:
+        asked.set()
+        await go_on.wait()
+        await real(recording)
+
+    bench.pbx.start_capture = slow  # type: ignore[method-assign]  # a PBX under load
+    starting = asyncio.create_task(bench.start())
+    await asked.wait()
+    await bench.recorder.resync(Gap(datetime.now(UTC), restarted=False))
+    active = bench.active
+    assert active is not None
+    await bench.recorder.settled([active.id])
+    assert bench.pbx.asked["probe"] == 0
+    go_on.set()
+    assert (await starting).state is RecordingState.RECORDING
 
 
 # -- whatever happens, in whatever order

@@ -192,7 +192,7 @@ async def test_a_lost_catalogue_is_recovered_as_the_page_says(
         await place_call(to="2000", seconds=1.0)
         (lost,) = await eventually(listed, timeout=20)
     (blob,) = (served.data / "blobs" / "recordings").rglob(f"{lost['id']}.wav")
-    found = blob.rename(lab.recording_dir / f"voxtra-{lost['id']}.wav")
+    found = blob.rename(lab.recording_dir / f"{app_name}-{lost['id']}.wav")
     shutil.rmtree(served.data)
     old = time.time() - 120
     os.utime(found, (old, old))

@@ -23,6 +23,7 @@ from voxtra.events import VoxtraEvent
 from voxtra.exceptions import ConfigurationError
 from voxtra.handlers import load_handler, load_sink
 from voxtra.model import Layout
+from voxtra.names import prefix_of
 from voxtra.recorder import Recorder
 from voxtra.recording import RecordingSink
 from voxtra.registry import registry
@@ -360,6 +361,7 @@ class VoxtraApp:
                 default_max_duration=self._recording_max_duration,
                 store=self._recording_store,
                 aftermath=self._recording_aftermath,
+                name_prefix=prefix_of(self._app_name),
             )
             self._calls = Switchboard(telephony, self._router, self._recorder, self._publish)
             telephony.listen(self._calls.on_event, self._recorder.resync)

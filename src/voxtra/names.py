@@ -6,10 +6,19 @@ from typing import Final
 
 from voxtra.exceptions import InvalidRecordingName
 
-__all__ = ["checked_name"]
+__all__ = ["DEFAULT_PREFIX", "checked_name", "prefix_of"]
+
+DEFAULT_PREFIX: Final = "voxtra"
 
 LONGEST: Final = 200
 """Bytes. A file name of 252 and more is answered with 201 and a recording that is not there."""
+
+
+def prefix_of(app_name: str) -> str:
+    """Return what the names begin with that an app gives to its recordings, followed by `-` and the
+    recording's id: by it an app knows its own files in a folder that it shares with others.
+    """
+    return app_name.replace(".", "_")[:100] or DEFAULT_PREFIX
 
 
 def checked_name(name: str) -> str:

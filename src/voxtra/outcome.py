@@ -16,12 +16,12 @@ from voxtra.exceptions import (
 )
 from voxtra.lifecycle import Change, Happening
 from voxtra.live_recording import LiveRecording
-from voxtra.model import EndReason
+from voxtra.model import EndReason, Recording
 from voxtra.retry import delays
 from voxtra.spool import Finished, Spool
 from voxtra.telephony.base import BaseTelephonyAdapter
 
-__all__ = ["HANGUP_WINDOW", "captured", "probed"]
+__all__ = ["HANGUP_WINDOW", "STOPPED_AFTER", "captured", "overdue", "probed"]
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,15 @@ GUESSED: Final = (EndReason.UNKNOWN, EndReason.SILENCE, EndReason.KEY)
 
 PROBE_CAP: Final = 30.0
 """Seconds at most between two questions to a PBX that does not answer."""
+
+
+STOPPED_AFTER: Final = 5.0
+"""Seconds after its maximum at which a recording is stopped; Asterisk does it up to one late."""
+
+FAILED_AFTER: Final = 40.0
+"""Seconds after its maximum at which a recording that can't be stopped is given up. With a look
+every 15 seconds nothing is live a minute after its maximum.
+"""
 
 
 async def probed(live: LiveRecording, adapter: BaseTelephonyAdapter) -> Change | None:
@@ -70,6 +79,23 @@ async def probed(live: LiveRecording, adapter: BaseTelephonyAdapter) -> Change |
     )
     reason = EndReason.PBX_LOST if live.gap else None
     return Change(Happening.FAILED, _now(), reason, cause, live.loss(0.0))
+
+
+def overdue(recording: Recording, now: datetime) -> Change | None:
+    """Return the end of a recording that has run longer than its maximum: stopped at first, then
+    given up; None while there is time. Asterisk ends recordings itself, unless it hangs, or they
+    are paused.
+    """
+    began = recording.started_at or recording.requested_at
+    if recording.ended_at is not None or began is None:
+        return None
+    over = (now - began).total_seconds() - recording.max_duration
+    if over > FAILED_AFTER:
+        cause = f"the PBX has not ended it {over:.0f} s after its maximum; it is given up"
+        return Change(Happening.FAILED, now, EndReason.MAX_DURATION, cause)
+    if over > STOPPED_AFTER:
+        return Change(Happening.STOP_ASKED, now, EndReason.MAX_DURATION)
+    return None
 
 
 async def captured(live: LiveRecording, spool: Spool, adapter: BaseTelephonyAdapter) -> Change:

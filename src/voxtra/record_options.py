@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from voxtra.ids import new_id
 from voxtra.model import Layout, Recording, RecordingTarget, Subject
-from voxtra.names import checked_name
+from voxtra.names import DEFAULT_PREFIX, checked_name
 from voxtra.spool import check_format
 
 __all__ = ["MAX_DURATION", "RecordOptions"]
@@ -43,8 +43,12 @@ class RecordOptions:
         """The target; `ValueError` names the valid ones."""
         return _choice(RecordingTarget, self.target, "target")
 
-    def recording(self, subject: Subject, default_max: int) -> Recording:
-        """Return the recording asked for, in its first state. Raises `ValueError`."""
+    def recording(
+        self, subject: Subject, default_max: int, prefix: str = DEFAULT_PREFIX
+    ) -> Recording:
+        """Return the recording asked for, in its first state; without a name of its own it is
+        called `<prefix>-<id>`. Raises `ValueError`.
+        """
         recording_id = new_id()
         layout, target = _choice(Layout, self.layout, "layout"), self.checked_target
         check_format(self.fmt, layout)
@@ -62,7 +66,7 @@ class RecordOptions:
         self._check_key(target)
         return Recording(
             id=recording_id,
-            name=checked_name(self.name) if self.name else f"voxtra-{recording_id}",
+            name=checked_name(self.name) if self.name else f"{prefix}-{recording_id}",
             call_id=subject.call_id,
             target=target,
             target_id=subject.target_id,

@@ -33,7 +33,8 @@ from voxtra.exceptions import (
 from voxtra.lifecycle import Change, Effect, Happening, Verdict, advance, mute, pause
 from voxtra.live_recording import LiveRecording
 from voxtra.model import EndReason, Layout, Recording, RecordingState, RecordingTarget, Subject
-from voxtra.outcome import HANGUP_WINDOW, probed
+from voxtra.names import DEFAULT_PREFIX
+from voxtra.outcome import HANGUP_WINDOW, overdue, probed
 from voxtra.record_options import MAX_DURATION, RecordOptions
 from voxtra.recording import RecordingSink
 from voxtra.recording_report import news
@@ -53,14 +54,6 @@ STOP_DEADLINE: Final = 20.0
 still seen through.
 """
 
-STOPPED_AFTER: Final = 5.0
-"""Seconds after its maximum at which a recording is stopped; Asterisk does it up to one late."""
-
-FAILED_AFTER: Final = 40.0
-"""Seconds after its maximum at which a recording that can't be stopped is given up. With a look
-every 15 seconds nothing is live a minute after its maximum.
-"""
-
 
 class Recorder:
     """Starts, changes and finishes recordings on any telephony adapter that can record."""
@@ -76,12 +69,14 @@ class Recorder:
         default_max_duration: int = MAX_DURATION,
         store: RecordingStore | None = None,
         aftermath: Aftermath | None = None,
+        name_prefix: str = DEFAULT_PREFIX,
     ) -> None:
         self._adapter = adapter
         self._spool = spool
         self._publish = publish
         self.default_layout = default_layout
         self._default_max_duration = default_max_duration or MAX_DURATION
+        self._name_prefix = name_prefix
         self._default_sink = default_sink
         self.refusal = ""
         """Why no recording may begin now; empty when one may."""
@@ -106,7 +101,7 @@ class Recorder:
         instead: its audio has no gap. Raises `RecordingActive` when the holder or target is being
         recorded, `CallEnded` when the call is gone, `RecordingFailed` with the cause otherwise.
         """
-        recording = options.recording(subject, self._default_max_duration)
+        recording = options.recording(subject, self._default_max_duration, self._name_prefix)
         taken_up = await self._take_up(recording, sink)
         if taken_up is not None:
             return taken_up
@@ -124,6 +119,7 @@ class Recorder:
         self._aftermath.taken(live)
         try:
             await self._adapter.start_capture(recording)
+            self._feed(live, Change(Happening.STARTED, _now()))  # should its event be lost
         except (TimeoutError, RequestTimeout):
             await self._find_out(live)
         except RecordingFailed as error:
@@ -369,16 +365,9 @@ class Recorder:
         ends recordings itself, unless it hangs, or they are paused.
         """
         for live in list(self._live.values()):
-            recording = live.recording
-            began = recording.started_at or recording.requested_at
-            if recording.ended_at is not None or began is None:
-                continue
-            over = (now - began).total_seconds() - recording.max_duration
-            if over > FAILED_AFTER:
-                cause = f"the PBX has not ended it {over:.0f} s after its maximum; it is given up"
-                self._feed(live, Change(Happening.FAILED, now, EndReason.MAX_DURATION, cause))
-            elif over > STOPPED_AFTER:
-                self._feed(live, Change(Happening.STOP_ASKED, now, EndReason.MAX_DURATION))
+            change = overdue(live.recording, now)
+            if change is not None:
+                self._feed(live, change)
 
     async def drain(self, grace: float) -> None:
         """See every recording through to its sink, for at most `grace` seconds; the rest is
@@ -574,9 +563,7 @@ class Recorder:
             while not live.recording.state.is_final:
                 old = live.recording
                 new = note(old, _now(), on=on)
-                if new == old:
-                    return
-                if await self._store.replace(old, new):
+                if new == old or await self._store.replace(old, new):
                     live.recording = new
                     for event in news(old, new):
                         self._publish(event)

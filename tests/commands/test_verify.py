@@ -147,7 +147,7 @@ def test_blobs_that_no_row_names_are_found(office: Office) -> None:
         ]
     )
     text = office.run("recordings", "verify", "--all").out
-    assert f"as voxtra-{nobody}.wav to have it taken in" in text
+    assert f"as <app_name>-{nobody}.wav to have it taken in" in text
     assert f"Remove {office.blob(key)}\n" in text
 
 

@@ -37,7 +37,7 @@ from voxtra.store.recordings import SqlRecordingStore
 from voxtra.store.schema import events, recordings, utc_now
 from voxtra.telephony.base import TrackStatus
 
-__all__ = ["Office", "Pbx", "away", "rows"]
+__all__ = ["Office", "Pbx", "away", "rows", "stay"]
 
 
 class Pbx(ToyPbx, ToyExchange):
@@ -137,7 +137,7 @@ class Office:
             download_dir=folder / "downloads",
             shutdown_grace=2.0,
         )
-        self.app.default(_stay)
+        self.app.default(stay)
         self.call_log = CallLog(
             database,
             node,
@@ -240,7 +240,8 @@ class Office:
         return path
 
 
-async def _stay(call: CallSession) -> None:
+async def stay(call: CallSession) -> None:
+    """Answer, and stay until the end."""
     await call.answer()
     await call.wait_ended()
 

@@ -19,13 +19,13 @@ from voxtra import outcome
 from voxtra.events import EventType
 from voxtra.exceptions import TelephonyConnectionError
 from voxtra.ids import new_id
-from voxtra.model import Recording, RecordingTarget, Track
+from voxtra.model import CallDirection, Recording, RecordingTarget, Track
 from voxtra.service import reconcile as module
 from voxtra.store import calls as call_rows
 from voxtra.store import conferences, tombstones
 from voxtra.store.database import Database
 from voxtra.store.schema import calls, jobs, recordings, utc_now
-from voxtra.telephony.base import BaseTelephonyAdapter
+from voxtra.telephony.base import BaseTelephonyAdapter, Gap
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ async def test_a_recording_goes_on_after_a_crash(
 
 
 async def _is(office: Office, recording_id: str, state: str) -> bool:
-    return (await office.row(recording_id)).state == state
+    return bool((await office.row(recording_id)).state == state)
 
 
 @pytest.mark.parametrize("file", [True, False])
@@ -293,7 +293,7 @@ async def test_calls_of_a_process_that_died(database: Database, tmp_path: Path) 
                     call_id=call_id,
                     tenant_id="acme",
                     node="n1",
-                    direction=module.CallDirection.OUTBOUND,
+                    direction=CallDirection.OUTBOUND,
                     caller="",
                     callee="",
                     metadata={},
@@ -431,12 +431,13 @@ async def test_a_file_without_a_row_is_taken_in(database: Database, tmp_path: Pa
         office.write(f"voxtra-{own}")
         office.write("greeting")
         office.write("voxtra-manual")
+        office.write(f"other-{own}")  # of another app that records into the same folder
         for _ in range(2):
             await office.reconciler.files()
         assert await office.bring_home() == 1
         row = await office.row(own)
         assert (row.state, row.source, row.tenant_id) == ("available", "recovered", "default")
-        assert left(office) == ["greeting.wav", "voxtra-manual.wav"]
+        assert left(office) == ["greeting.wav", f"other-{own}.wav", "voxtra-manual.wav"]
         assert len(await rows(database, recordings)) == 1
 
 
@@ -644,7 +645,7 @@ async def test_two_processes_of_one_name(
         await second.recorder.stop(recording_id)
         await eventually(lambda: _is(first, recording_id, "stopping"))
         first.pbx.listen(first.app.switchboard.on_event, first.app.recorder.resync)
-        await first.app.recorder.resync(module.Gap(first.now, restarted=False))
+        await first.app.recorder.resync(Gap(first.now, restarted=False))
         await eventually(lambda: call.recording is None)
         assert await first.bring_home() == 1
         told = [kind for kind, _ in await first.told() if kind.startswith("recording.")]

@@ -70,20 +70,20 @@ def test_no_file_is_forgotten_or_counted_twice(parts: list[tuple[str, str, str]]
 
 
 @pytest.mark.parametrize(
-    ("name", "own"),
+    ("name", "own", "prefix"),
     [
-        (OWN, ID),
-        (f"some/folder/{OWN}", ID),
-        (f"{OWN}x", ""),
-        (f"x{OWN}", ""),
-        (f"voxtra-{'f' * 12}7{'0' * 19}", ""),
-        (f"voxtra-{ID[:12]}4{ID[13:]}", ""),
-        ("greeting", ""),
+        (OWN, ID, "voxtra"),
+        (f"some/folder/{OWN}", ID, "voxtra"),
+        (f"{OWN}x", "", ""),
+        (f"x{OWN}", ID, "xvoxtra"),
+        (f"voxtra-{'f' * 12}7{'0' * 19}", "", ""),
+        (f"voxtra-{ID[:12]}4{ID[13:]}", "", ""),
+        ("greeting", "", ""),
     ],
 )
-def test_names_that_are_ours(name: str, own: str) -> None:
-    """A name that the framework gave holds an id with a time that can be one."""
-    assert one(name).own_id == own
+def test_names_that_an_app_gave(name: str, own: str, prefix: str) -> None:
+    """Such a name tells the app, and holds an id with a time that can be one."""
+    assert (one(name).own_id, one(name).prefix) == (own, prefix)
 
 
 async def test_a_file_becomes_a_recording(database: Database) -> None:

@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -122,7 +122,14 @@ class Node:
     async def _build(self, stack: contextlib.AsyncExitStack) -> _Parts:
         config = self.config
         folder = data_dir_of(config)
-        await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
+        try:
+            await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{folder} can't be made: {error.strerror}",
+                field="service.data_dir",
+                fix="Name a folder that this user may write to",
+            ) from error
         database = database_of(config)
         stack.push_async_callback(database.close)
         await begin(database, config, folder)
@@ -267,7 +274,8 @@ class Node:
         async with parts.service.database.write(durable=False) as connection:
             await nodes.beat(
                 connection,
-                self.name,
+                # A worker may have the configuration of a node with calls; it does not speak for it.
+                self.name if parts.app is not None else f"{self.name} (worker)",
                 app_name=self.config.app_name,
                 version=__version__,
                 started_at=self._started_at,
@@ -308,11 +316,8 @@ class Node:
 
     # -- tasks
 
-    def _spawn(self, name: str, work: Awaitable[None]) -> asyncio.Task[None]:
-        async def run() -> None:
-            await work
-
-        task = asyncio.create_task(run(), name=name)
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._reap)
         return task

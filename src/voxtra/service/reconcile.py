@@ -24,6 +24,7 @@ from voxtra.events import EventType, VoxtraEvent
 from voxtra.exceptions import NotSupported, VoxtraError
 from voxtra.lifecycle import Change, Happening
 from voxtra.model import CallDirection, Disposition, EndReason, RecordingState
+from voxtra.names import prefix_of
 from voxtra.service.call_log import CallLog
 from voxtra.service.recovery import Found, adopt, grouped, owners, rows_of
 from voxtra.service.sources import Sources
@@ -111,7 +112,7 @@ class Reconciler:
         async with self._database.read() as connection:
             known = await rows_of(connection, sorted(set().union(*(each.names for each in found))))
         for each in found:
-            if not each.own_id and known.keys().isdisjoint(each.names):
+            if not self._is_ours(each) and known.keys().isdisjoint(each.names):
                 continue
             try:
                 await self._judge(each)
@@ -124,8 +125,12 @@ class Reconciler:
             rows = await owners(connection, found)
         if rows:
             await self._free(rows, found)
-        elif found.own_id:
+        elif self._is_ours(found):
             await self._adopt(found)
+
+    def _is_ours(self, found: Found) -> bool:
+        """Tell whether this app gave the name: others may record into the same folder."""
+        return found.prefix == prefix_of(self._app.app_name)
 
     async def _fail_overdue(self, now: datetime) -> None:
         """End the rows whose node does not come back."""

@@ -29,7 +29,7 @@ from voxtra.store.schema import recordings
 
 __all__ = ["Found", "adopt", "claimed", "grouped", "owners", "rows_of"]
 
-_OWN: Final = re.compile(r"(?:.*/)?voxtra-(?P<id>0[0-9a-f]{11}7[0-9a-f]{19})")
+_OWN: Final = re.compile(r"(?:.*/)?(?P<prefix>[A-Za-z0-9_-]+)-(?P<id>0[0-9a-f]{11}7[0-9a-f]{19})")
 """A name that the framework gave: it holds the recording's id, and that the time of its request
 (begun with another digit it would be later than the year 2500).
 """
@@ -52,6 +52,12 @@ class Found:
         """The id of the recording in a name that the framework gave; "" in any other."""
         matched = _OWN.fullmatch(self.name)
         return matched["id"] if matched else ""
+
+    @property
+    def prefix(self) -> str:
+        """What such a name begins with (`voxtra.names.prefix_of` an app); "" in any other."""
+        matched = _OWN.fullmatch(self.name)
+        return matched["prefix"] if matched else ""
 
     @property
     def names(self) -> set[str]:

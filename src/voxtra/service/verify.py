@@ -222,7 +222,7 @@ class Verifier:
             cause = "there is no recording of this id"
             fix = f"Find out who wrote it, or {remove}"
             if Found(f"voxtra-{recording_id}", "", ()).own_id and not key.endswith(".peaks"):
-                name = f"voxtra-{recording_id}{PurePosixPath(key).suffix}"
+                name = f"<app_name>-{recording_id}{PurePosixPath(key).suffix}"
                 fix = f"Copy it into Asterisk's recording folder as {name} to have it taken in"
         elif row.deleted_at is not None:
             cause = "its recording was deleted, and it was left or came back with a backup"

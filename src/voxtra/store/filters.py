@@ -7,10 +7,22 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import partial, reduce
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, exists, func, literal, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Text,
+    and_,
+    case,
+    cast,
+    collate,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+)
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from voxtra.exceptions import ConfigurationError
@@ -116,6 +128,12 @@ class Filter:
         """Whether it is about nothing but time, or tombstones."""
         return self == Filter(since=self.since, until=self.until, deleted=self.deleted)
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether its words find nothing but what it lets through."""
+        lengths = self.min_duration, self.max_duration
+        return not (self.number or self.text) and lengths == (None, None)
+
     def conditions(
         self, columns: Columns, tenant_id: str, dialect: str
     ) -> list[ColumnElement[Any]]:
@@ -180,13 +198,13 @@ class Filter:
                 yield name, str(value)
 
     def _has_text(self, columns: Columns, dialect: str) -> Iterator[ColumnElement[Any]]:
-        chosen = ~_within(columns.name, columns.id, dialect)
+        chosen = case((_within(columns.name, columns.id, dialect), ""), else_=columns.name)
+        parts = (columns[each] for each in (*search.NUMBERS, *search.TEXTS))
+        # One text, for less work; what is looked for has no line break, so it is in one line.
+        texts = _lower(reduce(lambda one, other: one + "\n" + other, parts, chosen), dialect)
         for text in _spellings(self.text):
-            for each in (*search.NUMBERS, *search.TEXTS):
-                yield _has_part(text, dialect, columns[each])
-            yield chosen & _has_part(text, dialect, columns.name)
-            for each in search.WHOLE:
-                yield _lower(columns[each], dialect) == text
+            yield _within(texts, text, dialect)
+            yield or_(*(_lower(columns[each], dialect) == text for each in search.WHOLE))
             yield _any_tag(columns, dialect, partial(_has_part, text, dialect))
 
 
@@ -216,7 +234,7 @@ def _spellings(text: str) -> list[str]:
 def _lower(column: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
     if dialect == "sqlite":
         return func.lower(column)
-    return func.translate(column, search.CAPITALS, search.CAPITALS.lower())
+    return func.lower(collate(column, "C"))  # where ASCII letters alone are letters
 
 
 def _within(whole: ColumnElement[Any], part: Any, dialect: str) -> ColumnElement[Any]:
@@ -232,4 +250,5 @@ def _any_tag(
 ) -> ColumnElement[Any]:
     each = func.json_each if dialect == "sqlite" else func.jsonb_array_elements_text
     tags = each(columns.tags).table_valued("value", name="tag")
-    return exists(select(literal(1)).select_from(tags).where(holds(tags.c.value)))
+    found = exists(select(literal(1)).select_from(tags).where(holds(tags.c.value)))
+    return and_(cast(columns.tags, Text) != "[]", found)  # most have none, which is quickly seen

@@ -1,27 +1,28 @@
 """The words of a recording, and the index of them that each database keeps by itself.
 
-A word stands for something that a recording has: its state, its queue, each tag, every three
-characters in a row of what can be searched. A list asks for the recordings that have all of some
-words. Their postings are read side by side, each skipping to where the others stand, so that no
-pair of filters is slow, not even one of two common values that never meet.
+A word stands for something that a recording has: its state, its queue, each tag, every three and
+four characters in a row of what can be searched. A list asks for the recordings that have all of
+some words. Their postings are read side by side, each skipping to where the others stand, so that
+no pair of filters is slow, not even one of two common values that never meet.
 
 SQLite keeps the words in an FTS5 table without content, by triggers. Its rows are numbered in the
 order of the ids, so a page is read newest first and reading stops when it is full. PostgreSQL keeps
 hashes of them in a GIN index. Whoever writes a row, by whatever statement, need do nothing.
 
-Words find too much ("likes" is found in what has "lik", "ike" and "kes"), never too little: who
-asks also checks the rows. They are never read as a language: SQLite gets their hex digits,
+Words find too much ("liking" is found in what has "liki" and "king"), never too little: who asks
+also checks the rows. They are never read as a language: SQLite gets their hex digits,
 PostgreSQL an array.
 """
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterable, Iterator, Sequence
 from string import Template
 from typing import Final
 
 __all__ = [
-    "CAPITALS",
+    "ARGUMENTS",
     "DDL",
     "FACETS",
     "HASHES",
@@ -67,7 +68,9 @@ _BETWEEN: Final = "\x1f"
 """Separates the parts of a word."""
 
 _LEVELS: Final = 9
-"""A duration has a word for the second it is in, for the 4 seconds, 16 seconds ... 18 hours."""
+"""A duration has a word for the second it is in, for the 4 seconds, 16 seconds ... 18 hours; and
+one for each of these lengths that it reaches, since most ranges have no end.
+"""
 
 _LONGEST: Final = 4**_LEVELS - 1
 """Seconds, three days: the words of a longer duration are those of this one."""
@@ -79,8 +82,7 @@ That is the time in milliseconds, whose first digit is 0 until the year 2527, an
 
 _ENDLESS: Final = 2**63 - 1
 
-CAPITALS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_SMALL: Final = str.maketrans(CAPITALS, CAPITALS.lower())
+_SMALL: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def lowered(text: str) -> str:
@@ -108,7 +110,11 @@ def durations(shortest: int, longest: int) -> Iterator[tuple[str, str]]:
     has one: 54 at most.
     """
     low, high = min(shortest, _LONGEST), min(longest, _LONGEST) + 1
+    open_ended = high > _LONGEST
     for level in range(_LEVELS):
+        if low == 1 and open_ended:
+            yield "from", str(level)
+            return
         while low < high and (low % 4 or level == _LEVELS - 1):
             yield f"d{level}", str(low)
             low += 1
@@ -241,7 +247,11 @@ def _sqlite_values(row: str) -> str:
         return f"CASE {row}.{column} WHEN '' THEN '' ELSE {word(kind, value)} END"
 
     seconds = f"min({row}.duration_ms / 1000, {_LONGEST})"
-    lengths = (word(f"d{level}", f"({seconds} >> {2 * level})") for level in range(_LEVELS))
+    lengths = [word(f"d{level}", f"({seconds} >> {2 * level})") for level in range(_LEVELS)]
+    lengths += [
+        f"CASE WHEN {seconds} >= {4**level} THEN {word('from', str(level))} ELSE '' END"
+        for level in range(_LEVELS)
+    ]
     words = (
         word("all", "''"),
         word("held", f"{row}.held"),
@@ -269,7 +279,7 @@ def _sqlite_texts(row: str) -> str:
     )
 
 
-_ARGUMENTS: Final = {
+ARGUMENTS: Final = {
     "id": "text",
     "tenant_id": "text",
     "deleted_at": "bigint",
@@ -280,41 +290,44 @@ _ARGUMENTS: Final = {
     "note": "text",
     **dict.fromkeys(FACETS, "text"),
 }
+"""Columns that a filter may be about, and their types on PostgreSQL."""
 
-HASHES: Final = f"recording_words({', '.join(_ARGUMENTS)})"
+HASHES: Final = f"recording_words({', '.join(ARGUMENTS)})"
 """What PostgreSQL has an index of: an array of the hashes of a row's words."""
 
 ORDERED: Final = ("caller", "callee", "agent", "queue", "state", "direction")
 """Columns that have an index in the order of ids on PostgreSQL, roughly the rarest values first."""
 
 _POSTGRESQL: Final = (
-    # It calls nothing but what is built in, for a dump is restored without a search path. As dear
-    # as it says it is, the planner computes it for no row that the index can find.
+    # It calls nothing but what is built in, for a dump is restored without a search path. Its price
+    # keeps the planner from computing it where the index can answer; parallel workers would take
+    # longer to start than the answer.
     """
     CREATE FUNCTION recording_words($arguments) RETURNS bigint[]
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 1000 AS '
+    LANGUAGE plpgsql IMMUTABLE COST 100 AS '
     DECLARE
       scope text := chr(31) || tenant_id || chr(31) || (deleted_at IS NOT NULL)::int || chr(31);
-      seconds bigint := least(duration_ms / 1000, $longest);
+      seconds bigint := CASE WHEN duration_ms < 1000 * $longest::bigint THEN duration_ms / 1000
+        WHEN duration_ms IS NOT NULL THEN $longest END;
       numbers text := $numbers;
       texts text := $texts || chr(10)
         || CASE WHEN strpos(name, id) = 0 THEN name ELSE '''' END || chr(10)
         || array_to_string(ARRAY(SELECT jsonb_array_elements_text(tags)), chr(10));
     BEGIN
-      numbers := translate(numbers, ''$capitals'', ''$small'');
-      texts := translate(texts, ''$capitals'', ''$small'');
+      -- In the collation "C" ASCII letters alone are letters.
+      numbers := lower(numbers COLLATE "C");
+      texts := lower(texts COLLATE "C");
       RETURN ARRAY(
-        SELECT hashtextextended(word, 0) FROM unnest(ARRAY[$words]) AS word WHERE word IS NOT NULL
-      ) || ARRAY(
-        SELECT hashtextextended(''tag'' || scope || tag, 0)
-        FROM jsonb_array_elements_text(tags) AS tag
-      ) || ARRAY(
-        SELECT hashtextextended(''n'' || substr(numbers, at, size), 0)
-        FROM unnest(ARRAY[$sizes]) AS size,
-          generate_series(1, length(numbers) - size + 1) AS at
-      ) || ARRAY(
-        SELECT hashtextextended(''t'' || substr(texts, at, size), 0)
-        FROM unnest(ARRAY[$sizes]) AS size, generate_series(1, length(texts) - size + 1) AS at
+        SELECT hashtextextended(word, 0) FROM (
+          SELECT unnest(ARRAY[$words])
+          UNION ALL SELECT ''tag'' || scope || jsonb_array_elements_text(tags)
+          UNION ALL SELECT ''n'' || substr(numbers, at, size)
+          FROM unnest(ARRAY[$sizes]) AS size,
+            generate_series(1, length(numbers) - size + 1) AS at
+          UNION ALL SELECT ''t'' || substr(texts, at, size)
+          FROM unnest(ARRAY[$sizes]) AS size,
+            generate_series(1, length(texts) - size + 1) AS at
+        ) AS found (word) WHERE strpos(word, chr(10)) = 0
       );
     END '
     """,
@@ -329,20 +342,21 @@ def _postgresql() -> Iterator[str]:
         "''held'' || scope || held::int",
         *(f"CASE WHEN {each} <> '''' THEN ''{each}'' || scope || {each} END" for each in FACETS),
         *(
-            f"CASE WHEN {each} <> '''' THEN ''whole'' || scope"
-            f" || translate({each}, ''{CAPITALS}'', ''{CAPITALS.lower()}'') END"
+            f"CASE WHEN {each} <> '''' THEN ''whole'' || scope || lower({each} COLLATE \"C\") END"
             for each in WHOLE
         ),
         *(f"''d{level}'' || scope || (seconds >> {2 * level})" for level in range(_LEVELS)),
+        *(
+            f"CASE WHEN seconds >= {4**level} THEN ''from'' || scope || {level} END"
+            for level in range(_LEVELS)
+        ),
     )
     parts = {
-        "arguments": ", ".join(f"{name} {kind}" for name, kind in _ARGUMENTS.items()),
+        "arguments": ", ".join(f"{name} {kind}" for name, kind in ARGUMENTS.items()),
         "longest": _LONGEST,
         "sizes": ", ".join(map(str, PARTS)),
         "numbers": " || chr(10) || ".join(NUMBERS),
         "texts": " || chr(10) || ".join(TEXTS),
-        "capitals": CAPITALS,
-        "small": CAPITALS.lower(),
         "words": ", ".join(words),
         "hashes": HASHES,
     }

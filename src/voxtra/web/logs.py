@@ -28,8 +28,8 @@ _SECRETS: Final = (
 )
 
 
-_TALKATIVE: Final = ("alembic", "uvicorn")
-"""Loggers whose INFO says nothing about the service."""
+_TALKATIVE: Final = ("alembic", "uvicorn", "aiosqlite")
+"""Loggers whose INFO says nothing about the service, and whose DEBUG has every value of a row."""
 
 
 class _Lines(logging.StreamHandler[TextIO]):

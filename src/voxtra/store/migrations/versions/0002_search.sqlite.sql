@@ -34,7 +34,16 @@ CREATE TRIGGER recordings_words_insert AFTER INSERT ON recordings BEGIN
   || hex('d5' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || (min(new.duration_ms / 1000, 262143) >> 10)) || ' '
   || hex('d6' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || (min(new.duration_ms / 1000, 262143) >> 12)) || ' '
   || hex('d7' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || (min(new.duration_ms / 1000, 262143) >> 14)) || ' '
-  || hex('d8' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || (min(new.duration_ms / 1000, 262143) >> 16)) || ' ', '')
+  || hex('d8' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || (min(new.duration_ms / 1000, 262143) >> 16)) || ' '
+  || CASE WHEN min(new.duration_ms / 1000, 262143) >= 1 THEN hex('from' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || 0) || ' ' ELSE '' END
+  || CASE WHEN min(new.duration_ms / 1000, 262143) >= 4 THEN hex('from' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || 1) || ' ' ELSE '' END
+  || CASE WHEN min(new.duration_ms / 1000, 262143) >= 16 THEN hex('from' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || 2) || ' ' ELSE '' END
+  || CASE WHEN min(new.duration_ms / 1000, 262143) >= 64 THEN hex('from' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || 3) || ' ' ELSE '' END
+  || CASE WHEN min(new.duration_ms / 1000, 262143) >= 256 THEN hex('from' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || 4) || ' ' ELSE '' END
+  || CASE WHEN min(new.duration_ms / 1000, 262143) >= 1024 THEN hex('from' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || 5) || ' ' ELSE '' END
+  || CASE WHEN min(new.duration_ms / 1000, 262143) >= 4096 THEN hex('from' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || 6) || ' ' ELSE '' END
+  || CASE WHEN min(new.duration_ms / 1000, 262143) >= 16384 THEN hex('from' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || 7) || ' ' ELSE '' END
+  || CASE WHEN min(new.duration_ms / 1000, 262143) >= 65536 THEN hex('from' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || 8) || ' ' ELSE '' END, '')
   || coalesce((SELECT group_concat(hex('tag' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || value) || ' ', '') FROM json_each(new.tags)), '')) ||
 coalesce((
   SELECT group_concat(hex('n' || substr(whole, key + 1, 3)), ' ')
@@ -112,7 +121,16 @@ WHEN (old.agent IS NOT new.agent
   || hex('d5' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || (min(old.duration_ms / 1000, 262143) >> 10)) || ' '
   || hex('d6' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || (min(old.duration_ms / 1000, 262143) >> 12)) || ' '
   || hex('d7' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || (min(old.duration_ms / 1000, 262143) >> 14)) || ' '
-  || hex('d8' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || (min(old.duration_ms / 1000, 262143) >> 16)) || ' ', '')
+  || hex('d8' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || (min(old.duration_ms / 1000, 262143) >> 16)) || ' '
+  || CASE WHEN min(old.duration_ms / 1000, 262143) >= 1 THEN hex('from' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || 0) || ' ' ELSE '' END
+  || CASE WHEN min(old.duration_ms / 1000, 262143) >= 4 THEN hex('from' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || 1) || ' ' ELSE '' END
+  || CASE WHEN min(old.duration_ms / 1000, 262143) >= 16 THEN hex('from' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || 2) || ' ' ELSE '' END
+  || CASE WHEN min(old.duration_ms / 1000, 262143) >= 64 THEN hex('from' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || 3) || ' ' ELSE '' END
+  || CASE WHEN min(old.duration_ms / 1000, 262143) >= 256 THEN hex('from' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || 4) || ' ' ELSE '' END
+  || CASE WHEN min(old.duration_ms / 1000, 262143) >= 1024 THEN hex('from' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || 5) || ' ' ELSE '' END
+  || CASE WHEN min(old.duration_ms / 1000, 262143) >= 4096 THEN hex('from' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || 6) || ' ' ELSE '' END
+  || CASE WHEN min(old.duration_ms / 1000, 262143) >= 16384 THEN hex('from' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || 7) || ' ' ELSE '' END
+  || CASE WHEN min(old.duration_ms / 1000, 262143) >= 65536 THEN hex('from' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || 8) || ' ' ELSE '' END, '')
   || coalesce((SELECT group_concat(hex('tag' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || value) || ' ', '') FROM json_each(old.tags)), ''))
   || CASE WHEN (old.name IS NOT new.name
   OR old.tags IS NOT new.tags
@@ -180,7 +198,16 @@ coalesce((
   || hex('d5' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || (min(new.duration_ms / 1000, 262143) >> 10)) || ' '
   || hex('d6' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || (min(new.duration_ms / 1000, 262143) >> 12)) || ' '
   || hex('d7' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || (min(new.duration_ms / 1000, 262143) >> 14)) || ' '
-  || hex('d8' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || (min(new.duration_ms / 1000, 262143) >> 16)) || ' ', '')
+  || hex('d8' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || (min(new.duration_ms / 1000, 262143) >> 16)) || ' '
+  || CASE WHEN min(new.duration_ms / 1000, 262143) >= 1 THEN hex('from' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || 0) || ' ' ELSE '' END
+  || CASE WHEN min(new.duration_ms / 1000, 262143) >= 4 THEN hex('from' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || 1) || ' ' ELSE '' END
+  || CASE WHEN min(new.duration_ms / 1000, 262143) >= 16 THEN hex('from' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || 2) || ' ' ELSE '' END
+  || CASE WHEN min(new.duration_ms / 1000, 262143) >= 64 THEN hex('from' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || 3) || ' ' ELSE '' END
+  || CASE WHEN min(new.duration_ms / 1000, 262143) >= 256 THEN hex('from' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || 4) || ' ' ELSE '' END
+  || CASE WHEN min(new.duration_ms / 1000, 262143) >= 1024 THEN hex('from' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || 5) || ' ' ELSE '' END
+  || CASE WHEN min(new.duration_ms / 1000, 262143) >= 4096 THEN hex('from' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || 6) || ' ' ELSE '' END
+  || CASE WHEN min(new.duration_ms / 1000, 262143) >= 16384 THEN hex('from' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || 7) || ' ' ELSE '' END
+  || CASE WHEN min(new.duration_ms / 1000, 262143) >= 65536 THEN hex('from' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || 8) || ' ' ELSE '' END, '')
   || coalesce((SELECT group_concat(hex('tag' || char(31) || new.tenant_id || char(31) || (new.deleted_at IS NOT NULL) || char(31) || value) || ' ', '') FROM json_each(new.tags)), ''))
   || CASE WHEN (old.name IS NOT new.name
   OR old.tags IS NOT new.tags
@@ -251,7 +278,16 @@ CREATE TRIGGER recordings_words_delete AFTER DELETE ON recordings BEGIN
   || hex('d5' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || (min(old.duration_ms / 1000, 262143) >> 10)) || ' '
   || hex('d6' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || (min(old.duration_ms / 1000, 262143) >> 12)) || ' '
   || hex('d7' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || (min(old.duration_ms / 1000, 262143) >> 14)) || ' '
-  || hex('d8' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || (min(old.duration_ms / 1000, 262143) >> 16)) || ' ', '')
+  || hex('d8' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || (min(old.duration_ms / 1000, 262143) >> 16)) || ' '
+  || CASE WHEN min(old.duration_ms / 1000, 262143) >= 1 THEN hex('from' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || 0) || ' ' ELSE '' END
+  || CASE WHEN min(old.duration_ms / 1000, 262143) >= 4 THEN hex('from' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || 1) || ' ' ELSE '' END
+  || CASE WHEN min(old.duration_ms / 1000, 262143) >= 16 THEN hex('from' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || 2) || ' ' ELSE '' END
+  || CASE WHEN min(old.duration_ms / 1000, 262143) >= 64 THEN hex('from' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || 3) || ' ' ELSE '' END
+  || CASE WHEN min(old.duration_ms / 1000, 262143) >= 256 THEN hex('from' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || 4) || ' ' ELSE '' END
+  || CASE WHEN min(old.duration_ms / 1000, 262143) >= 1024 THEN hex('from' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || 5) || ' ' ELSE '' END
+  || CASE WHEN min(old.duration_ms / 1000, 262143) >= 4096 THEN hex('from' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || 6) || ' ' ELSE '' END
+  || CASE WHEN min(old.duration_ms / 1000, 262143) >= 16384 THEN hex('from' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || 7) || ' ' ELSE '' END
+  || CASE WHEN min(old.duration_ms / 1000, 262143) >= 65536 THEN hex('from' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || 8) || ' ' ELSE '' END, '')
   || coalesce((SELECT group_concat(hex('tag' || char(31) || old.tenant_id || char(31) || (old.deleted_at IS NOT NULL) || char(31) || value) || ' ', '') FROM json_each(old.tags)), '')) ||
 coalesce((
   SELECT group_concat(hex('n' || substr(whole, key + 1, 3)), ' ')
