@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -30,6 +30,9 @@ LOST = 2.1
 CALLERS = 3
 """Calls at once in each run."""
 
+SERVED_AGAIN = timedelta(seconds=1.5)
+"""What a busy machine may take to serve again the callers who stayed."""
+
 LATE = 0.5
 """Seconds within which the service, on a busy machine, hears that a recording has begun."""
 
@@ -41,6 +44,7 @@ async def test_our_own_death_loses_nothing(lab, app_name, place_call, tmp_path):
     """
     chance = random.Random(20)
     ended: dict[str, datetime] = {}
+    stayed: set[str] = set()
 
     async def follow(number: int) -> PlacedCall:
         call_id = f"{app_name}-{number}"
@@ -49,7 +53,6 @@ async def test_our_own_death_loses_nothing(lab, app_name, place_call, tmp_path):
         ended[call_id] = datetime.now(UTC)
         return placed
 
-    placed: list[PlacedCall] = []
     async with receiving() as receiver:
         served = Served(lab, app_name, tmp_path, backend={"webhook": {"url": receiver.url}})
         try:
@@ -61,9 +64,12 @@ async def test_our_own_death_loses_nothing(lab, app_name, place_call, tmp_path):
                 await asyncio.sleep(chance.uniform(0.0, 1.5))
                 await served.kill()
                 await served.start()
-                placed += await asyncio.gather(*calls)
+                back = datetime.now(UTC)
+                for placed in await asyncio.gather(*calls):
+                    if placed.answered and ended[placed.call_id] - back > SERVED_AGAIN:
+                        stayed.add(placed.call_id)
             rows = await _settled(served)
-            _judge(rows, placed, ended)
+            _judge(rows, stayed, ended)
             await _everybody_told(served, receiver, rows)
             # A kill between the commit and the deletion leaves a file, which the next start finds.
             await served.stop()
@@ -126,11 +132,9 @@ async def _settled(served: Served) -> list[dict[str, Any]]:
     return rows
 
 
-def _judge(
-    rows: list[dict[str, Any]], placed: list[PlacedCall], ended: dict[str, datetime]
-) -> None:
+def _judge(rows: list[dict[str, Any]], stayed: set[str], ended: dict[str, datetime]) -> None:
     begun = [row for row in rows if row["started_at"]]
-    assert len(begun) > len(placed) / 2, "the kills came before anything was recorded"
+    assert len(begun) > len(ended) / 2, "the kills came before anything was recorded"
     of_call: dict[str, list[dict[str, Any]]] = {}
     for row in begun:
         of_call.setdefault(row["call_id"], []).append(row)
@@ -144,8 +148,7 @@ def _judge(
     assert [call for call, found in of_call.items() if len(found) > 1] == []
     assert [row for row in rows if row["state"] == "failed" and not row["cause"]] == []
     # Who was still there when the service came back is recorded, by the one run or the other.
-    silent = [call for call in placed if call.seconds > 4.7 and call.call_id not in of_call]
-    assert silent == []
+    assert stayed - set(of_call) == set()
 
 
 def _seconds(since: str, until: str) -> float:
