@@ -274,7 +274,7 @@ class Node:
         async with parts.service.database.write(durable=False) as connection:
             await nodes.beat(
                 connection,
-                # A worker may have the configuration of a node with calls; it does not speak for it.
+                # A worker may have the configuration of a node with calls: not its name here.
                 self.name if parts.app is not None else f"{self.name} (worker)",
                 app_name=self.config.app_name,
                 version=__version__,
