@@ -42,6 +42,11 @@ log = logging.getLogger(__name__)
 EVERY: Final = 15.0
 """Seconds between two passes."""
 
+PROBES_EVERY: Final = 4
+"""Passes between two questions about every live recording, two requests each: the events tell of
+nearly all, and a gap in them is looked into at once.
+"""
+
 FILES_EVERY: Final = 20
 """Passes between two looks at the PBX's folder, which Asterisk reads as a whole for that."""
 
@@ -83,7 +88,7 @@ class Reconciler:
         while True:
             await self._app.wait_running()
             try:
-                await self.rows()
+                await self.rows(probe=passes % PROBES_EVERY == 0)
                 if passes % FILES_EVERY == 0:
                     await self.files()
                 passes += 1
@@ -91,13 +96,16 @@ class Reconciler:
                 log.warning("rows and PBX could not be compared: %s", error)
             await asyncio.sleep(EVERY)
 
-    async def rows(self) -> None:
-        """Bring the rows of recordings, calls and conferences to what is true."""
+    async def rows(self, *, probe: bool = True) -> None:
+        """Bring the rows of recordings, calls and conferences to what is true; `probe` asks the PBX
+        about every live recording.
+        """
         now = self._clock()
         recorder = self._app.recorder
         recorder.adopt(await self._store.unfinished())
         recorder.expire(now)
-        await recorder.resync(Gap(now, restarted=False))
+        if probe:
+            await recorder.resync(Gap(now, restarted=False))
         await self._fail_overdue(now)
         await self._queue_ingests()
         await self._end_lost(now)
