@@ -211,13 +211,20 @@ async def test_a_reading_connection_of_sqlite_can_not_write(sqlite_url: str) -> 
     await database.close()
 
 
-async def test_a_commit_of_sqlite_is_on_the_disk(sqlite_url: str) -> None:
-    """On SQLite a commit waits for the disk (FULL) and for no reader (WAL)."""
+@pytest.mark.parametrize(("durable", "mode"), [(True, 2), (False, 1)])
+async def test_a_commit_of_sqlite_is_on_the_disk(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, durable: bool, mode: int
+) -> None:
+    """On SQLite a commit waits for the disk (FULL) unless it need not (NORMAL), and for no reader
+    (WAL).
+    """
+    monkeypatch.setattr(database_module, "SYNCHRONOUS", "FULL")
     database = Database(sqlite_url)
-    async with database.write() as connection:
-        assert (await connection.execute(text("PRAGMA synchronous"))).scalar_one() == 2
-        assert (await connection.execute(text("PRAGMA journal_mode"))).scalar_one() == "wal"
+    async with database.write(durable=durable) as connection:
+        found = (await connection.execute(text("PRAGMA synchronous"))).scalar_one()
+        journal = (await connection.execute(text("PRAGMA journal_mode"))).scalar_one()
     await database.close()
+    assert (found, journal) == (mode, "wal")
 
 
 async def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:

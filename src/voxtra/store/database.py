@@ -13,7 +13,7 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import asyncpg
 import msgspec
@@ -37,6 +37,9 @@ READERS: Final = 8
 
 BUSY_TIMEOUT: Final = 30.0
 """Seconds that SQLite waits for the writer of another process."""
+
+SYNCHRONOUS: Literal["FULL", "OFF"] = "FULL"
+"""How a durable commit is made on SQLite; the tests, whose databases last a second, put it OFF."""
 
 CHANNEL: Final = "voxtra"
 """The channel of PostgreSQL's NOTIFY."""
@@ -312,6 +315,6 @@ def _run(connection: Any, statements: Iterable[str]) -> None:
 
 def _begin_immediate(connection: Any) -> None:
     # A commit with FULL syncs the log, and so what was committed with NORMAL before it.
-    mode = "FULL" if connection.info.get(_DURABLE, True) else "NORMAL"
+    mode = SYNCHRONOUS if connection.info.get(_DURABLE, True) else "NORMAL"
     connection.exec_driver_sql(f"PRAGMA synchronous = {mode}")
     connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -38,6 +38,7 @@ from voxtra.exceptions import ConfigurationError
 from voxtra.store import search
 from voxtra.store.filters import Columns, Filter
 from voxtra.store.schema import recordings
+from voxtra.store.search import Words
 
 __all__ = ["Page", "estimate", "page"]
 
@@ -60,6 +61,20 @@ _CANDIDATES: Final = text(
     " AND recording_words.rowid >= :low AND recording_words.rowid < :high"
     " ORDER BY recording_words.rowid DESC LIMIT :count"
 )
+
+_SOME: Final = 50
+_REACH: Final = (
+    "SELECT {0}, CASE count(*) WHEN :some THEN min(place) ELSE :low END FROM"
+    " (SELECT rowid AS place FROM recording_words WHERE recording_words MATCH :word{0}"
+    " AND rowid < :high ORDER BY rowid DESC LIMIT :some)"
+)
+"""How far back the newest `_SOME` recordings with a word reach."""
+
+_COMMON: Final = (
+    "SELECT -1, min(place) FROM"
+    " (SELECT place FROM recording_places WHERE place < :high ORDER BY place DESC LIMIT 4 * :some)"
+)
+"""How far back they reach if a quarter of all recordings have it."""
 
 _HASHED: Final = "ARRAY(SELECT hashtextextended(word, 0) FROM unnest(:{}) AS word)"
 
@@ -151,7 +166,8 @@ class _List:
         if after:
             known = (await self._connection.execute(_PLACE, {"id": after})).scalar()
             high = min(high, search.place_of(after) if known is None else known)
-        asked = {"words": search.match(self._wanted.words(self._tenant_id)), "low": low}
+        words = await self._narrowing(low, high)
+        asked = {"words": search.match(words), "low": low}
         found: list[str] = []
         ask = count
         while len(found) < count:
@@ -167,6 +183,30 @@ class _List:
             # Few are missing, as a rule; if candidates seldom hold, it takes many.
             high, ask = candidates[-1].place, min(2 * ask, LOOKED_UP)
         return found
+
+    async def _narrowing(self, low: int, high: int) -> list[Words]:
+        """Return the words for SQLite without those parts of texts that a quarter of all recordings
+        have around here: they are long to read, and who has the other parts mostly has them, too.
+        """
+        words = self._wanted.words(self._tenant_id)
+        several = (together for some in words for together in some if len(together) > 1)
+        asked = list(dict.fromkeys(word for together in several for word in together))
+        if not asked:
+            return words
+        query = " UNION ALL ".join([_COMMON, *map(_REACH.format, range(len(asked)))])
+        given = {f"word{number}": search.match([((word,),)]) for number, word in enumerate(asked)}
+        bounds = {"low": low, "high": high, "some": _SOME}
+        found = dict((await self._connection.execute(text(query), given | bounds)).all())
+        common = found.pop(-1) or low
+        reach = {word: found[number] for number, word in enumerate(asked)}
+
+        def narrowing(together: tuple[str, ...]) -> tuple[str, ...]:
+            if len(together) == 1:
+                return together
+            rare = tuple(word for word in together if reach[word] < common)
+            return rare or (min(together, key=reach.__getitem__),)
+
+        return [tuple(map(narrowing, some)) for some in words]
 
     async def _near(self, after: str, count: int) -> tuple[list[str], str]:
         """Look through the next rows of PostgreSQL in order; return also the id that they end with

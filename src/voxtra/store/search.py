@@ -64,6 +64,9 @@ PARTS: Final = (3, 4)
 "0000" wherever there is "000".
 """
 
+_MOST_PARTS: Final = 8
+"""Of what is looked for, that are asked for."""
+
 _BETWEEN: Final = "\x1f"
 """Separates the parts of a word."""
 
@@ -96,12 +99,12 @@ def scoped(kind: str, value: str, *, tenant_id: str, deleted: bool) -> str:
 
 
 def parts(kind: str, text: str) -> tuple[str, ...]:
-    """Return words that stand side by side in a text of three characters or more, and so cover it:
-    to ask for those that overlap, too, would take longer and find hardly less.
+    """Return words that stand side by side in a text of three characters or more, and so cover it,
+    or the end of a long one: more of them would take longer and find hardly less.
     """
     size = min(len(text), PARTS[-1])
     last = len(text) - size
-    starts = dict.fromkeys([*range(0, last, size), last])
+    starts = list(dict.fromkeys([*range(0, last, size), last]))[-_MOST_PARTS:]
     return tuple(dict.fromkeys(f"{kind}{text[at : at + size]}" for at in starts))
 
 
