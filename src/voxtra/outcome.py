@@ -59,6 +59,7 @@ async def probed(live: LiveRecording, adapter: BaseTelephonyAdapter) -> Change |
     """
     # Of what an earlier run began, no word can be on its way.
     first = 0.0 if live.orphan else EVENT_GRACE
+    away = False
     for delay in chain([first], delays(EVENT_GRACE, cap=PROBE_CAP)):
         await asyncio.wait([live.ended], timeout=delay)
         recording = live.recording
@@ -66,9 +67,16 @@ async def probed(live: LiveRecording, adapter: BaseTelephonyAdapter) -> Change |
             return None
         try:
             held = [await adapter.probe_track(track) for track in recording.tracks]
-            break
         except (TelephonyError, TimeoutError) as error:
             log.warning("recording %s: the PBX can't be asked: %s", recording.name, error)
+            away = True
+            continue
+        if not away:
+            break
+        # It was away, perhaps dead: that it began anew is told with the events' connection, which
+        # may come back later, and explains what is found here.
+        away = False
+        await asyncio.wait([live.ended], timeout=PROBE_CAP)
     if any(track.live for track in held):
         return Change(Happening.STARTED, _now())
     if any(track.stored for track in held):

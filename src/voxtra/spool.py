@@ -21,7 +21,7 @@ from voxtra.audio.formats import AudioFormat, Container, lookup
 from voxtra.audio.measure import Measurement, measure
 from voxtra.audio.mix import interleave
 from voxtra.audio.repair import repair
-from voxtra.exceptions import ConfigurationError, RecordingFailed, TelephonyError
+from voxtra.exceptions import ConfigurationError, NotFound, RecordingFailed, TelephonyError
 from voxtra.model import Layout, Recording, Track
 from voxtra.telephony.base import BaseTelephonyAdapter
 
@@ -136,18 +136,22 @@ class Spool:
         path = self.path_of(track.name, recording.format)
         if path.is_file():
             return path
+        missing = RecordingFailed(
+            recording.name,
+            f"the PBX says it finished {track.name} but has no file; "
+            "is its recording folder writable, its disk full, "
+            "or was the file removed?",
+        )
         if not (await adapter.probe_track(track)).stored:
-            raise RecordingFailed(
-                recording.name,
-                f"the PBX says it finished {track.name} but has no file; "
-                "is its recording folder writable, its disk full, "
-                "or was the file removed?",
-            )
+            raise missing
         if recording.layout is not Layout.STEREO and hint > 0:
             return None
         copy = self.download_dir / path.relative_to(self.folder)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        await adapter.fetch_track(track, copy)
+        try:
+            await adapter.fetch_track(track, copy)
+        except NotFound:
+            raise missing from None  # it went between the two questions
         return copy
 
 
