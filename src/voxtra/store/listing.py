@@ -196,7 +196,9 @@ class _List:
         query = " UNION ALL ".join([_COMMON, *map(_REACH.format, range(len(asked)))])
         given = {f"word{number}": search.match([((word,),)]) for number, word in enumerate(asked)}
         bounds = {"low": low, "high": high, "some": _SOME}
-        found = dict((await self._connection.execute(text(query), given | bounds)).all())
+        found: dict[int, int] = dict(
+            (await self._connection.execute(text(query), given | bounds)).all()
+        )
         common = found.pop(-1) or low
         reach = {word: found[number] for number, word in enumerate(asked)}
 
